@@ -1,0 +1,44 @@
+"""A GPT-2 written from scratch, shown in an interactive page.
+
+Layers: a module may import what stands right of it, never back, and only app.py and gpt_demo.ui import Gradio.
+
+    app, __main__, ui > recipes, fit > config > runs, checkpoint > training > evaluation, decoding, store, history
+    > data, transforms, tokenizer, model > devices, events > errors
+
+`tests/test_layers.py` holds the code to it. Nothing heavy is imported until a name is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "GPT": "model",
+    "GPTConfig": "model",
+    "GPT2_SIZES": "model",
+    "KVCache": "model",
+    "Tokenizer": "tokenizer",
+    "Sampling": "decoding",
+    "generate": "decoding",
+    "beam_search": "decoding",
+    "trace": "transforms",
+    "TrainConfig": "training",
+    "TrainState": "training",
+    "train": "training",
+    "evaluate": "evaluation",
+    "perplexity": "evaluation",
+    "ModelStore": "store",
+    "Runs": "runs",
+    "UserError": "errors",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"gpt_demo.{_HOMES[name]}"), name)

@@ -1,0 +1,268 @@
+"""The command line: `python -m gpt_demo COMMAND`. One more reader of the events that the page shows.
+
+Torch is imported when a command needs it, so that --help is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gpt_demo.errors import UserError
+from gpt_demo.events import Evaluated, Event, Finished, Generated, Measured, Sampled, Started, Stepped, TokenChosen
+
+if TYPE_CHECKING:
+    from gpt_demo.store import ModelStore
+
+COMMANDS = {
+    "train": "train a model on a text, from scratch or from a stored model",
+    "generate": "let a stored model go on with a prompt",
+    "evaluate": "loss and perplexity of a stored model on a text",
+    "models": "list the stored models",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}. See {self.prog} --help.\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit code: 0 done, 2 bad input, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = Parser(prog="python -m gpt_demo", description="A GPT-2 written from scratch: train it, let it write.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, purpose in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, description=purpose, allow_abbrev=False)
+        command.add_argument("--json", action="store_true", help="one JSON object per line: the events themselves")
+        if name in argv[:1]:
+            _OPTIONS[name](command)
+    options = parser.parse_args(argv)
+    try:
+        return _RUN[options.command](options)
+    except UserError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of a pipe has had enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 0
+
+
+# train ----------------------------------------------------------------------------------------------------------------
+
+
+def _train_options(command: argparse.ArgumentParser) -> None:
+    from gpt_demo.config import FIELDS, PRESETS, describe
+
+    command.add_argument("file", nargs="*", metavar="FILE", help="one or more .txt, .md or .csv files")
+    command.add_argument("--preset", default="quick", help=f"{', '.join(PRESETS)} (default: quick)")
+    command.add_argument("--model", help="go on from this stored model instead of from scratch")
+    command.add_argument("--name", default="", help="what the run and its model are called")
+    command.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped or interrupted")
+    settings = command.add_argument_group("settings, each overriding the preset")
+    for name in FIELDS:
+        settings.add_argument("--" + name.replace("_", "-"), metavar="VALUE", dest=f"set_{name}", help=describe(name))
+
+
+def _train(options: argparse.Namespace) -> int:
+    from gpt_demo.config import parse_value, preset
+    from gpt_demo.data import read_texts
+    from gpt_demo.recipes import create_run, keep_model, resume_run, train_job
+    from gpt_demo.runs import Runs
+
+    given = {name[4:]: value for name, value in vars(options).items() if name.startswith("set_") and value is not None}
+    changes = {name: parse_value(name, value) for name, value in given.items()}
+    store, runs = _store(), Runs(_home(), see_all=True)
+    if options.resume:
+        if options.file or options.model or options.name:
+            raise UserError("--resume goes on with a run as it was: leave FILE, --model and --name out.")
+        folder = runs.get(options.resume)
+        resume_run(folder, changes)
+    elif not options.file:
+        raise UserError("Name the text file to train on, or --resume RUN.")
+    else:
+        folder = create_run(
+            runs, store, read_texts([Path(file) for file in options.file]), preset(options.preset, changes),
+            preset_name=options.preset, name=options.name, base=options.model, source=Path(options.file[0]).name,
+        )  # fmt: skip
+    show = _print_json if options.json else _print_training
+    with folder.working() as finish, _interruptible() as interrupted:
+        events = train_job(folder, store)
+        with contextlib.closing(events):  # type: ignore[type-var]
+            for event in events:
+                show(event)
+                if interrupted() and isinstance(event, Stepped):
+                    break
+        if not interrupted() or folder.is_finished():
+            finish("finished")
+            return 0
+        finish("stopped")
+    keep_model(folder, store)
+    print(f"\nStopped; the model and its state are saved. Go on: train --resume {folder.name}", file=sys.stderr)
+    return 130
+
+
+def _print_training(event: Event) -> None:
+    """Events in words: one line each, steps only now and then."""
+    if isinstance(event, Started):
+        print(
+            f"{event.run}: {event.n_params:,} parameters, {event.train_tokens:,} training and {event.val_tokens:,} "
+            f"validation tokens, steps {event.step} to {event.total_steps - 1} on {event.device} in {event.precision}"
+        )
+    elif isinstance(event, Stepped) and event.step % 50 == 0:
+        print(f"step {event.step:>6}  loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s", flush=True)
+    elif isinstance(event, Evaluated):
+        from gpt_demo.evaluation import perplexity
+
+        print(
+            f"step {event.step:>6}  train loss {event.train_loss:.3f}  validation loss {event.val_loss:.3f}  "
+            f"perplexity {perplexity(event.val_loss):,.1f}",
+            flush=True,
+        )
+    elif isinstance(event, Sampled):
+        print(f"step {event.step:>6}  {' '.join(event.text.split())}", flush=True)
+    elif isinstance(event, Finished):
+        print(f"finished after {event.steps} steps and {event.seconds:,.1f} s")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """While open, Ctrl-C (and a polite kill) only leaves a note, so that the state can be saved first."""
+    noted: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda n, _frame: noted.append(n)) for number in signals}
+    try:
+        yield lambda: bool(noted)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# generate, evaluate, models -------------------------------------------------------------------------------------------
+
+
+def _generate_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--model", required=True, metavar="NAME", help="a stored model (see: models)")
+    add("--prompt", default="", help="what the text begins with; empty: from <|endoftext|>")
+    add("--max-new-tokens", type=int, default=50, metavar="N", help="tokens to write (default: 50)")
+    add("--greedy", action="store_true", help="always the most probable token")
+    add("--temperature", type=float, default=1.0, metavar="T", help="0 is greedy (default: 1)")
+    add("--top-k", type=int, default=0, metavar="K", help="keep the K most probable tokens; 0: all")
+    add("--top-p", type=float, default=1.0, metavar="P", help="keep the fewest tokens that hold P of the probability")
+    add("--min-p", type=float, default=0.0, metavar="P", help="keep tokens at least P times as probable as the best")
+    add("--repetition-penalty", type=float, default=1.0, metavar="R", help="above 1: repeat less")
+    add("--beams", type=int, default=0, metavar="B", help="beam search with B beams instead of sampling")
+    add("--length-penalty", type=float, default=1.0, metavar="A", help="of beam search: above 0 favours longer texts")
+    add("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
+    add("--precision", default="fp32", help="of the weights: fp32, bf16 or int8 (default: fp32)")
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from gpt_demo.decoding import Sampling, generate
+    from gpt_demo.recipes import beam_job
+
+    sampling = Sampling(
+        temperature=0.0 if options.greedy else options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        min_p=options.min_p,
+        repetition_penalty=options.repetition_penalty,
+        seed=options.seed,
+    )
+    model = _store().load(options.model, precision=options.precision)
+    if options.beams:
+        events = beam_job(*model, options.prompt, options.beams, options.length_penalty, options.max_new_tokens)
+    else:
+        events = generate(*model, options.prompt, sampling, options.max_new_tokens)
+    if not options.json:
+        print(options.prompt, end="", flush=True)
+    with _interruptible() as interrupted:
+        for event in events:
+            (_print_json if options.json else _print_text)(event)
+            if interrupted():
+                return 130
+    return 0
+
+
+def _print_text(event: Event) -> None:
+    if isinstance(event, TokenChosen):
+        print(event.text, end="", flush=True)
+    elif isinstance(event, Generated):
+        print()
+
+
+def _evaluate_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", nargs="+", metavar="FILE", help="one or more .txt, .md or .csv files")
+    command.add_argument("--model", required=True, metavar="NAME", help="a stored model (see: models)")
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from gpt_demo.data import read_texts
+    from gpt_demo.evaluation import evaluate
+
+    text = read_texts([Path(file) for file in options.file])
+    for event in evaluate(*_store().load(options.model), text):
+        if options.json:
+            _print_json(event)
+        elif isinstance(event, Measured):
+            print(f"loss {event.loss:.4f}  perplexity {event.perplexity:,.2f}  tokens {event.tokens:,}")
+    return 0
+
+
+def _models_options(command: argparse.ArgumentParser) -> None:
+    """None but --json."""
+
+
+def _models(options: argparse.Namespace) -> int:
+    import json
+
+    for info in _store().list():
+        record: dict[str, Any] = {
+            "name": info.name,
+            "parameters": info.config.n_params,
+            "bytes": info.bytes,
+            "config": info.config.to_dict(),
+            "about": {key: value for key, value in info.about.items() if key != "owner"},
+        }
+        if options.json:
+            print(json.dumps({"event": "model", **record}))
+        else:
+            print(f"{info.name:<24} {info.config.n_params:>13,} parameters  {info.bytes / 1e6:>8,.1f} MB")
+    return 0
+
+
+def _home() -> Path:
+    from gpt_demo.store import data_home
+
+    return data_home()
+
+
+def _store() -> ModelStore:
+    from gpt_demo.store import ModelStore
+
+    return ModelStore(_home(), see_all=True)
+
+
+def _print_json(event: Event) -> None:
+    print(event.to_json(), flush=True)
+
+
+_OPTIONS = {
+    "train": _train_options,
+    "generate": _generate_options,
+    "evaluate": _evaluate_options,
+    "models": _models_options,
+}
+_RUN = {"train": _train, "generate": _generate, "evaluate": _evaluate, "models": _models}
+
+if __name__ == "__main__":
+    raise SystemExit(main())

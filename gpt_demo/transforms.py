@@ -1,0 +1,210 @@
+"""What stands between a model's logits and the draw: five transforms, and a trace of what each one did.
+
+A transform maps (logits (B, V) float32, ids (B, T) int64) to new logits (B, V); the ids are the context the logits
+belong to. Nothing is changed in place. A removed token has the logit -inf, and stays removed whatever comes after, so
+the transforms work in any order. At least one token per row always stays.
+
+Shapes: B batch, T time, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gpt_demo.errors import UserError
+
+SMALLEST, LARGEST = 1e-9, 1e9  # for factors: beyond them float32 logits overflow, and inf - inf is NaN
+
+
+class Transform(ABC):
+    """One step from logits to logits; `name` is what stages and messages call it."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
+        """logits (B, V), ids (B, T) -> logits (B, V)."""
+
+
+@dataclass(frozen=True)
+class RepetitionPenalty(Transform):
+    """Tokens of the context lose: logits above 0 are divided by `penalty`, those below multiplied; 1 is off.
+
+    Once per token, however often it occurs. Keskar et al., "CTRL" (2019), section 4.1; negative logits are multiplied,
+    as in transformers, because dividing would favour them. A penalty below 1 favours repetition.
+    """
+
+    name: ClassVar[str] = "repetition_penalty"
+    penalty: float
+
+    def __post_init__(self) -> None:
+        check_number(self.name, self.penalty, SMALLEST, LARGEST, "1 turns it off")
+
+    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
+        seen = logits.gather(1, ids)
+        return logits.scatter(1, ids, torch.where(seen < 0, seen * self.penalty, seen / self.penalty))
+
+
+@dataclass(frozen=True)
+class Temperature(Transform):
+    """Logits divided by `t`: below 1 sharpens, above 1 flattens, 1 is off. 0 is no temperature but greedy decoding."""
+
+    name: ClassVar[str] = "temperature"
+    t: float
+
+    def __post_init__(self) -> None:
+        check_number(self.name, self.t, SMALLEST, LARGEST, "1 turns it off; 0 means greedy decoding and is none here")
+
+    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
+        return logits / self.t
+
+
+@dataclass(frozen=True)
+class TopK(Transform):
+    """Only the `k` most probable tokens stay: exactly k, of equal ones those with the lowest ids. 0 is off.
+
+    Fan et al., "Hierarchical Neural Story Generation" (2018), section 5.4.
+    """
+
+    name: ClassVar[str] = "top_k"
+    k: int
+
+    def __post_init__(self) -> None:
+        check_whole(self.name, self.k, 0, None, "0 turns it off")
+
+    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
+        if not 0 < self.k < logits.shape[1]:
+            return logits.clone()
+        last = logits.topk(self.k, dim=1).values[:, -1:]  # a threshold alone would keep all of its equals
+        above, equal = logits > last, logits == last
+        room = self.k - above.sum(dim=1, keepdim=True)
+        return logits.masked_fill(~(above | (equal & (equal.cumsum(dim=1) <= room))), -torch.inf)
+
+
+@dataclass(frozen=True)
+class TopP(Transform):
+    """The most probable tokens stay, up to and with the one that makes their sum reach `p`. 1 is off, exactly.
+
+    Of equal ones those with the lowest ids stay. Holtzman et al., "The Curious Case of Neural Text Degeneration"
+    (2020), section 3.1.
+    """
+
+    name: ClassVar[str] = "top_p"
+    p: float
+
+    def __post_init__(self) -> None:
+        check_number(self.name, self.p, 0, 1, "1 turns it off", open_low=True)
+
+    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
+        if self.p == 1:  # rounding in the sum would cut the tail
+            return logits.clone()
+        # From the least probable up: a token goes if it and all below it weigh at most 1 - p. Small numbers first
+        # loses least, and gives transformers' sums to the bit; the stable sort puts the lower of equal ids on top.
+        values, order = logits.sort(dim=1, descending=True, stable=True)
+        removed = values.flip(1).softmax(dim=1).cumsum(dim=1).flip(1) <= 1 - self.p
+        removed[:, 0] = False
+        return logits.masked_fill(torch.empty_like(removed).scatter_(1, order, removed), -torch.inf)
+
+
+@dataclass(frozen=True)
+class MinP(Transform):
+    """Tokens stay whose probability is at least `p` times the highest one. 0 is off.
+
+    Nguyen et al., "Turning Up the Heat: Min-p Sampling" (2024).
+    """
+
+    name: ClassVar[str] = "min_p"
+    p: float
+
+    def __post_init__(self) -> None:
+        check_number(self.name, self.p, 0, 1, "0 turns it off")
+
+    def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
+        probabilities = logits.softmax(dim=1)
+        return logits.masked_fill(probabilities < self.p * probabilities.amax(dim=1, keepdim=True), -torch.inf)
+
+
+def chain(
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+) -> tuple[Transform, ...]:
+    """The transforms in the order they are applied in, those that are off left out.
+
+    Temperature 0 means greedy decoding, which is the caller's choice and no transform (see `decoding.Sampling`): here
+    it raises UserError, as every other value out of range does.
+    """
+    steps: list[tuple[Transform, bool]] = [
+        (RepetitionPenalty(repetition_penalty), repetition_penalty != 1),
+        (Temperature(temperature), temperature != 1),
+        (TopK(top_k), top_k != 0),
+        (TopP(top_p), top_p != 1),
+        (MinP(min_p), min_p != 0),
+    ]
+    return tuple(transform for transform, on in steps if on)
+
+
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
+class Stage:
+    """One row on its way through a chain: what one transform left, and what it took away."""
+
+    name: str  # "model" for what the model gave, else the transform's name
+    logits: Tensor  # (V,) float32; -inf where removed
+    probabilities: Tensor  # (V,) float32; softmax of the logits
+    kept: int  # tokens not removed
+    removed_mass: float  # probability that the tokens removed here had in the stage before
+    renormalizer: float  # 1 / (1 - removed_mass): what cutting them multiplied the others' probabilities by
+    entropy: float  # of the probabilities, in nats; 0 log 0 = 0
+
+    @property
+    def perplexity(self) -> float:
+        """exp(entropy): of how many equally probable tokens the choice is as uncertain as this one."""
+        return math.exp(self.entropy)
+
+
+def trace(logits: Tensor, ids: Tensor, transforms: Iterable[Transform]) -> tuple[Stage, ...]:
+    """The row logits (V,) or (1, V) after the context ids (1, T): as the model gave it, then after each transform."""
+    row = logits.detach().reshape(1, -1).float()
+    stages = [_stage("model", row, None)]
+    for transform in transforms:
+        row = transform(row, ids)
+        stages.append(_stage(transform.name, row, stages[-1]))
+    return tuple(stages)
+
+
+def _stage(name: str, row: Tensor, before: Stage | None) -> Stage:
+    """The stage of row (1, V) behind the stage `before`."""
+    logits = row[0]
+    probabilities = logits.softmax(dim=0)
+    kept = int((logits > -torch.inf).sum())
+    removed_mass = 0.0
+    if before is not None and kept < before.kept:
+        removed_mass = before.probabilities.masked_fill(logits > -torch.inf, 0).sum(dtype=torch.float64).item()
+    entropy = torch.special.entr(probabilities).sum().item()
+    return Stage(name, logits, probabilities, kept, removed_mass, 1 / (1 - removed_mass), entropy)
+
+
+def check_number(
+    name: str, value: float, low: float, high: float, off: str | None = None, *, open_low: bool = False
+) -> None:
+    """Raises UserError unless `value` is a number from `low` (with open_low: above it) to `high`."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not low <= value <= high or (open_low and value == low):
+        bounds = f"above {low:g} and at most {high:g}" if open_low else f"from {low:g} to {high:g}"
+        raise UserError(f"{name} is {value!r}; it must be a number {bounds}{f' ({off})' if off else ''}.")
+
+
+def check_whole(name: str, value: int, low: int, high: int | None, off: str | None = None) -> None:
+    """Raises UserError unless `value` is a whole number from `low` to `high` (None: any number above)."""
+    if type(value) is not int or value < low or (high is not None and value > high):
+        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise UserError(f"{name} is {value!r}; it must be a whole number {bounds}{f' ({off})' if off else ''}.")

@@ -1,0 +1,295 @@
+"""The training curves: the live chart of the page, and the same picture as a figure to download.
+
+Both read one snapshot, a JSON object (missing and non-finite numbers are null; every list of a table has one length):
+
+    {"runs": [{"name": str, "color_index": int, "current": bool,
+               "stepped": {"step": [], "tokens": [], "epoch": [], "loss": [], "learning_rate": [], "grad_norm": [],
+                           "tokens_per_second": []},           # at most 400 points, downsampled by whoever sends it
+               "evaluated": {"step": [], "tokens": [], "epoch": [], "train_loss": [], "val_loss": []},
+               "best": {"step", "tokens", "epoch", "val_loss"} | null,
+               "overfit_from": {"tokens", "epoch"} | null}],   # may also carry "step"
+     "references": {"uniform": ln V, "unigram": nats, "bigram": nats},
+     "total_tokens": int | null, "tokens_per_epoch": int | null}
+
+The run with `current` (else the first) is drawn in full, the others thinner behind it. The drawing itself is
+assets/train_chart.js with assets/train_chart.css, which the app puts into the page's head.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from gpt_demo.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Snapshot = Mapping[str, Any]
+
+EMPTY: dict[str, Any] = {"runs": [], "references": {}, "total_tokens": None, "tokens_per_epoch": None}
+
+# Constant on purpose: a template that names the value would run what stands in a run's name.
+HTML_TEMPLATE = '<div class="training-chart"></div>'
+
+JS_ON_LOAD = """
+const root = element.querySelector(".training-chart");
+const start = () => {
+  if (!window.gptDemoCharts?.mount) return setTimeout(start, 50);
+  const chart = window.gptDemoCharts.mount(root, () => props.value);
+  watch("value", () => chart.update(props.value));
+};
+start();
+"""
+
+# The page's colours (assets/train_chart.css, light).
+TRAIN, VALIDATION, TEXT, QUIET, GRID = "#0069a8", "#c4500a", "#1b2430", "#4d5866", "#e8ebef"
+PAST = ("#7a55b0", "#0b7a6b", "#a83278", "#6b6a10", "#56657a")
+REFERENCES = {
+    "uniform": "knows nothing: ln V",
+    "unigram": "token frequencies: unigram",
+    "bigram": "previous token: bigram",
+}
+
+
+# The live chart -------------------------------------------------------------------------------------------------------
+
+
+def training_chart(snapshot: Snapshot = EMPTY, *, elem_id: str = "training-chart") -> gr.HTML:
+    """The live chart; an event handler that has it as output gives `snapshot_json(snapshot)`.
+
+    For tests its root element carries data-points (evaluations of the current run), data-last-step, data-best and,
+    while somebody reads points with mouse or keys, data-cursor-step.
+    """
+    return gr.HTML(
+        snapshot_json(snapshot),
+        html_template=HTML_TEMPLATE,
+        js_on_load=JS_ON_LOAD,
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
+def snapshot_json(snapshot: Snapshot) -> str:
+    """The snapshot as the chart's value: NaN and infinity become null, "<" is escaped.
+
+    (JSON readers see no difference; Gradio warns of `<script` in a value, even where nothing runs it.)
+    """
+    text = json.dumps(_finite(snapshot), ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def compact(value: float | None) -> str:
+    """One number format for the whole page: 12345 -> "12k", 3.2149 -> "3.21", NaN -> an en dash."""
+    if value is None or not math.isfinite(value):
+        return "\N{EN DASH}"
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 9999.5:
+        unit, scale = ("G", 1e9) if size >= 999.5e6 else ("M", 1e6) if size >= 999.5e3 else ("k", 1e3)
+        return f"{value / scale:.{1 if size / scale < 9.95 else 0}f}{unit}"
+    if size >= 99.95:
+        return f"{value:,.0f}"
+    if size >= 9.995:
+        return f"{value:.1f}"
+    if size >= 0.0995:
+        return f"{value:.2f}"
+    if size >= 0.000995:
+        return f"{value:.{1 - math.floor(math.log10(size))}f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+# The figure -----------------------------------------------------------------------------------------------------------
+
+
+def save_figure(snapshot: Snapshot, path: str | Path) -> Path:
+    """Writes the figure as PNG (2000 pixels wide) or PDF, by the suffix of `path`.
+
+    Raises UserError on any other suffix.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".png", ".pdf"):
+        raise UserError(f"A figure can't be saved as {path.suffix or 'a file without suffix'}: use .png or .pdf.")
+    figure(snapshot).savefig(path, dpi=200)
+    return path
+
+
+def figure(snapshot: Snapshot) -> Figure:
+    """Loss above, perplexity (log scale) below, over tokens seen, with a second axis that counts epochs.
+
+    Made without pyplot, so any thread may call it. Names are drawn as they are: nothing in them is read as math.
+    """
+    from matplotlib.figure import Figure
+
+    picture = Figure(figsize=(10, 7), layout="constrained", facecolor="white")
+    loss, perplexity = picture.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    current = current_run(snapshot)
+    for run in snapshot["runs"]:
+        _draw_run(loss, perplexity, run, run is current)
+    _draw_references(loss, snapshot["references"])
+    if current is not None:
+        _draw_overfitting((loss, perplexity), current)
+    _dress(loss, "Loss (nats per token)")
+    _dress(perplexity, "Perplexity")
+    if any(_shown(line.get_ydata()) for line in perplexity.lines):  # a log scale needs data
+        perplexity.set_yscale("log")
+        perplexity.yaxis.set_major_formatter(lambda value, _: compact(value).replace(".00", "").replace(".0", ""))
+    perplexity.set_xlabel("Tokens seen", color=QUIET)
+    perplexity.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if abs(value) < 1e4 else _thousands(value))
+    perplexity.set_xlim(left=0)
+    _add_epochs(loss, snapshot["tokens_per_epoch"])
+    _add_legend(loss, snapshot["runs"], current)
+    return picture
+
+
+def current_run(snapshot: Snapshot) -> Mapping[str, Any] | None:
+    """The run drawn in full: the one marked as current, else the first, else none."""
+    runs = snapshot["runs"]
+    return next((run for run in runs if run["current"]), runs[0] if runs else None)
+
+
+def _draw_run(loss: Axes, perplexity: Axes, run: Mapping[str, Any], current: bool) -> None:
+    color = PAST[run["color_index"] % len(PAST)]
+    train, validation = (TRAIN, VALIDATION) if current else (color, color)
+    style: dict[str, Any] = {"linewidth": 2.0} if current else {"linewidth": 1.0, "zorder": 1.5}
+    train_style = style if current else {**style, "linestyle": ":"}
+    stepped, evaluated = run["stepped"], run["evaluated"]
+    loss.plot(_floats(stepped["tokens"]), _floats(stepped["loss"]), color=train, linewidth=0.7, alpha=0.35)
+    tokens = _floats(evaluated["tokens"])
+    for name, tint, look in (("train_loss", train, train_style), ("val_loss", validation, style)):
+        losses = _floats(evaluated[name])
+        loss.plot(tokens, losses, color=tint, **look)
+        perplexity.plot(tokens, [_perplexity(value) for value in losses], color=tint, **look)
+    if run["best"]:
+        _draw_best(loss, run["best"], TEXT if current else color, current)
+
+
+def _draw_best(loss: Axes, best: Mapping[str, Any], color: str, labelled: bool) -> None:
+    place = _floats([best["tokens"], best["val_loss"]])
+    loss.plot(place[:1], place[1:], "o", markersize=9 if labelled else 6, fillstyle="none", color=color)
+    if labelled:
+        text = f"best {compact(best['val_loss'])}"
+        loss.annotate(
+            text,
+            (place[0], place[1]),
+            (0, 10),
+            textcoords="offset points",
+            ha="center",
+            color=TEXT,
+            fontweight="bold",
+        )
+
+
+def _draw_references(loss: Axes, references: Mapping[str, float | None]) -> None:
+    """Dashed lines across, each named at the right end; those far above all curves would only squeeze them."""
+    highest = max(chain.from_iterable(_shown(line.get_ydata()) for line in loss.lines), default=math.inf)
+    for name, value in references.items():
+        if value is None or not math.isfinite(value) or value > 1.25 * highest:
+            continue
+        loss.axhline(value, color=QUIET, linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
+        loss.annotate(
+            f"{REFERENCES.get(name, name)} {compact(value)}",
+            (1, value),
+            (-4, 3),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            color=QUIET,
+            fontsize=9,
+            parse_math=False,
+        )
+
+
+def _draw_overfitting(axes: Sequence[Axes], run: Mapping[str, Any]) -> None:
+    start = _floats([(run["overfit_from"] or {}).get("tokens")])[0]
+    end = max(_shown(_floats(run["evaluated"]["tokens"])), default=math.nan)
+    if not start < end:
+        return
+    for ax in axes:
+        ax.axvspan(start, end, color=VALIDATION, alpha=0.08, linewidth=0, zorder=0)
+    axes[0].annotate(
+        "overfitting: validation loss rises",
+        (end, 0),
+        (-4, 5),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="right",
+        color=QUIET,
+        fontsize=9,
+    )
+
+
+def _dress(ax: Axes, title: str) -> None:
+    ax.set_ylabel(title, color=QUIET)
+    ax.grid(axis="y", color=GRID, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.tick_params(colors=QUIET, labelsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(QUIET)
+
+
+def _add_epochs(loss: Axes, tokens_per_epoch: float | None) -> None:
+    if not tokens_per_epoch:
+        return
+    count = float(tokens_per_epoch)
+    axis = loss.secondary_xaxis("top", functions=(partial(_scaled, by=1 / count), partial(_scaled, by=count)))
+    axis.set_xlabel("Epochs", color=QUIET)
+    axis.tick_params(colors=QUIET, labelsize=9)
+    axis.spines["top"].set_color(QUIET)
+
+
+def _add_legend(loss: Axes, runs: Sequence[Mapping[str, Any]], current: Mapping[str, Any] | None) -> None:
+    if current is None:
+        loss.text(0.5, 0.5, "No step has been taken yet.", transform=loss.transAxes, ha="center", color=QUIET)
+        return
+    names = [f"{current['name']}: training", "validation", "each step"]
+    styles: list[dict[str, Any]] = [{"color": TRAIN}, {"color": VALIDATION}, {"color": TRAIN, "alpha": 0.35}]
+    for run in (run for run in runs if run is not current):
+        names += [f"{run['name']}: validation (training dotted)"]
+        styles += [{"color": PAST[run["color_index"] % len(PAST)], "linewidth": 1.0}]
+    handles = [loss.plot([], [], **style)[0] for style in styles]
+    # The names are written into the finished legend: its own labels may not start with "_" and are read as math.
+    legend = loss.legend(handles, ["name"] * len(names), frameon=False, fontsize=9, loc="best")
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(name)
+
+
+def _floats(values: Sequence[float | None]) -> list[float]:
+    return [math.nan if value is None else float(value) for value in values]
+
+
+def _shown(values: Any) -> list[float]:
+    return [float(value) for value in values if math.isfinite(value)]
+
+
+def _scaled(values: Any, by: float) -> Any:
+    return values * by
+
+
+def _perplexity(loss: float) -> float:
+    """exp(loss); NaN where that is beyond any float."""
+    return math.exp(loss) if loss < 700 else math.nan
+
+
+def _thousands(value: float) -> str:
+    unit, scale = ("M", 1e6) if abs(value) >= 1e6 else ("k", 1e3)
+    return f"{value / scale:g}{unit}"

@@ -1,0 +1,34 @@
+"""One way to write numbers, everywhere on the page."""
+
+from __future__ import annotations
+
+import math
+
+
+def count(value: float) -> str:
+    """12,345 as it is, 1.2 million and more shortened."""
+    if value < 1e6:
+        return f"{value:,.0f}"
+    return f"{value / 1e6:,.1f} million" if value < 1e9 else f"{value / 1e9:,.2f} billion"
+
+
+def size(value: float) -> str:
+    """Bytes as MB or GB (powers of ten)."""
+    return f"{value / 1e9:,.1f} GB" if value >= 0.95e9 else f"{value / 1e6:,.0f} MB" if value >= 1e7 else f"{value / 1e6:,.1f} MB"
+
+
+def duration(seconds: float) -> str:
+    """8 s, 1 min 20 s, 2 h 5 min."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A loss or a perplexity; an en dash where there is none."""
+    return f"{value:,.{digits}f}" if value is not None and math.isfinite(value) else "\N{EN DASH}"

@@ -1,0 +1,39 @@
+"""Parts of the page drawn by assets/views.js from JSON: text of users and models reaches the page as text, never as HTML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from gpt_demo.ui.charts import snapshot_json
+
+# Constant on purpose: a template that named the value would run what stands in it.
+_JS_ON_LOAD = """
+const root = element.querySelector(".view");
+const draw = () => {
+  const views = window.gptDemoViews;
+  if (!views) return setTimeout(draw, 30);
+  views.draw(root, "NAME", props.value, trigger);
+};
+draw();
+watch("value", draw);
+"""
+
+
+def view(name: str, data: Any = None, *, elem_id: str, visible: bool = True) -> gr.HTML:
+    """A component that shows `data` (anything JSON can say) as the view `name` of assets/views.js draws it."""
+    return gr.HTML(
+        view_json(data),
+        html_template='<div class="view"></div>',
+        js_on_load=_JS_ON_LOAD.replace("NAME", name),
+        apply_default_css=False,
+        elem_id=elem_id,
+        elem_classes=["view-block"],
+        visible=visible,
+    )
+
+
+def view_json(data: Any) -> str:
+    """What an event handler gives to a view."""
+    return snapshot_json({"data": data})

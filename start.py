@@ -1,0 +1,85 @@
+"""Set up and start: `python3 start.py` runs the app, `python3 start.py test` passes the tests.
+
+Needs nothing but Python 3.10 or newer. Everything is installed into `.venv` beside this file, again whenever the
+requirements change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def main() -> int:
+    if sys.version_info < (3, 10):
+        return fail(f"This is Python {sys.version.split()[0]}; gpt_demo needs 3.10 or newer.")
+    task, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("app", [])
+    if task == "app":
+        return install("requirements.txt") or run(PYTHON, "app.py", *rest)
+    if task == "test":
+        return install("requirements-dev.txt") or install_browser() or test(rest)
+    return fail(f"Unknown task {task!r}. Use: python3 start.py [app | test]")
+
+
+def install(requirements: str) -> int:
+    """Make .venv hold what the file asks for; a stamp of the requirements makes the next start instant."""
+    files = [ROOT / name for name in ("requirements.txt", requirements)]
+    stamp = VENV / f"installed-{requirements}"
+    wanted = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return 0
+    if not PYTHON.exists() and run(sys.executable, "-m", "venv", VENV):
+        shutil.rmtree(VENV, ignore_errors=True)
+        return fail("Python can't make a virtual environment. On Debian or Ubuntu: sudo apt-get install python3-venv")
+    print("Installing what gpt_demo needs into .venv; the first time this takes some minutes.", flush=True)
+    if run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements):
+        return fail("The installation did not work; see the lines above. Check the network and start again.")
+    stamp.write_text(wanted)
+    return 0
+
+
+def install_browser() -> int:
+    """A browser for the browser tests: one that is there, Debian's, or Playwright's own."""
+    if any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        return 0
+    if shutil.which("apt-get"):
+        sudo = [] if os.name == "nt" or os.geteuid() == 0 else ["sudo"]
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        run(*sudo, "apt-get", "update", "-qq", env=quiet)
+        if run(*sudo, "apt-get", "install", "-y", "-qq", "chromium", env=quiet) == 0:
+            return 0
+    if run(PYTHON, "-m", "playwright", "install", "chromium"):
+        print("No browser could be installed, so the browser tests will fail and say so.", flush=True)
+    return 0
+
+
+def test(rest: list[str]) -> int:
+    """Style, types, then the tests."""
+    checks = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
+    failed = [check[0] for check in checks if not rest and run(PYTHON, "-m", *check)]
+    code = run(PYTHON, "-m", "pytest", "-q", *rest)
+    return fail(f"These checks failed: {', '.join(failed)}.") if failed else code
+
+
+def run(*command: str | Path, env: dict[str, str] | None = None) -> int:
+    try:
+        return subprocess.run([str(part) for part in command], cwd=ROOT, env=env, check=False).returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+def fail(sentence: str) -> int:
+    print(sentence, file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
