@@ -515,7 +515,7 @@
         if (this.gutter) {
           free = Math.min(y + 4, free) - 15;
           this.label(`${words.join(": ")} ${format(loss)}`, [[this.right + 8, free + 15, "start"]]);
-        } else this.label(`${words.at(-1)} ${format(loss)}`, [-6, 15].map((dy) => [this.right - 2, y + dy, "end"]));
+        } else this.label(`${this.width > 560 ? words.join(": ") : words.at(-1)} ${format(loss)}`, [-6, 15].map((dy) => [this.right - 2, y + dy, "end"]));
       }
     }
 
@@ -556,7 +556,7 @@
       document.addEventListener("visibilitychange", this.onVisible);
       document.addEventListener("pointerdown", this.onPress);
       this.resizes = new ResizeObserver(() => this.redraw());
-      for (const panel of this.panels) this.resizes.observe(panel.box);
+      for (const box of [root, ...this.panels.map((panel) => panel.box)]) this.resizes.observe(box);
     }
 
     build() {
@@ -714,7 +714,13 @@
     draw() {
       this.stale = false;
       const { data } = this;
+      const width = this.root.clientWidth;
+      this.root.dataset.size = width > 900 ? "wide" : width > 640 ? "medium" : "narrow";
       this.epochChoice.disabled = !this.knowsEpochs();
+      if (this.epochChoice.disabled && this.axis === "epoch") {
+        this.axis = "tokens";
+        this.root.querySelector("input[value=tokens]").checked = true;
+      }
       this.points = data.now ? pointsOf(data.now, this.axis) : [];
       const sizes = new Map(this.panels.map((panel) => [panel, { width: panel.box.clientWidth, height: panel.box.clientHeight }]));
       const series = allSeries(data);

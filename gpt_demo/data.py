@@ -269,7 +269,7 @@ def windows(ids: Tensor, length: int, stride: int) -> tuple[Tensor, Tensor]:
 
 
 class _Windows(Dataset[tuple[Tensor, Tensor]]):
-    """Gathers the windows of a batch at once: DataLoader prefers `__getitems__`."""
+    """Gathers the windows of a batch at once: DataLoader prefers `__getitems__`, and index_select copies whole rows."""
 
     def __init__(self, inputs: Tensor, targets: Tensor) -> None:
         self.inputs, self.targets = inputs, targets
@@ -279,7 +279,7 @@ class _Windows(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitems__(self, rows: list[int]) -> tuple[Tensor, Tensor]:
         index = torch.tensor(rows)
-        return self.inputs[index], self.targets[index]
+        return self.inputs.index_select(0, index), self.targets.index_select(0, index)
 
 
 def epoch_batches(
@@ -302,8 +302,8 @@ def random_batch(ids: Tensor, n_ctx: int, batch_size: int) -> tuple[Tensor, Tens
     N must be above n_ctx (see `check_length`).
     """
     starts = torch.randint(len(ids) - n_ctx, (batch_size,))
-    places = starts[:, None] + torch.arange(n_ctx)
-    return ids[places], ids[places + 1]
+    inputs, targets = windows(ids, n_ctx, 1)
+    return inputs.index_select(0, starts), targets.index_select(0, starts)
 
 
 def covering_windows(ids: Tensor, length: int, batch_size: int = 1) -> Iterator[tuple[Tensor, Tensor]]:

@@ -242,13 +242,15 @@ def beam_search(
     n_beams go on. Finished ones are ranked by log-probability / length ** length_penalty, the length being the number
     of new tokens, end-of-text included: 0 is none, more favours long ones. The search ends after max_new_tokens, or
     once n_beams are finished and, if `early_stopping` is False, the best live one scored at its present length is no
-    better than the worst of them, if "never", nor could become so at the full length.
+    better than the worst of them; if "never", nor could become so at the full length.
 
     An empty prompt starts from `end_of_text`. Context and cache are as in `generate`. Raises UserError at the call.
     """
     check_whole("n_beams", n_beams, 1, MAX_BEAMS)
     check_whole("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS)
     check_number("length_penalty", length_penalty, -10, 10, "0 ranks by log-probability alone")
+    if early_stopping not in (True, False, "never"):
+        raise UserError(f'early_stopping is {early_stopping!r}; it must be True, False or "never".')
     if not prompt_ids and end_of_text is None:
         raise UserError("The prompt is empty. Give at least one token to start from.")
     ids = list(prompt_ids) or [end_of_text or 0]

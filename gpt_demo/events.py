@@ -42,6 +42,7 @@ class Started(Event):
     total_steps: int
     steps_per_epoch: int  # optimizer steps, rounded
     tokens_per_epoch: int
+    total_tokens: int  # read by the whole run
     n_params: int
     n_vocab: int
     train_tokens: int

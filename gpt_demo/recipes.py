@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,15 +17,17 @@ from safetensors.torch import load_file
 from gpt_demo.checkpoint import latest, load_checkpoint, save_checkpoint
 from gpt_demo.config import RunConfig
 from gpt_demo.data import Split, check_length, split_text
-from gpt_demo.decoding import beam_search
+from gpt_demo.decoding import Sampling, beam_search
 from gpt_demo.devices import available_memory, pick_device, resolve_precision
 from gpt_demo.errors import UserError
 from gpt_demo.evaluation import reference_losses
 from gpt_demo.events import Event, Finished, Generated, Saved, Started, Stepped, TokenChosen
+from gpt_demo.huggingface import export_folder
 from gpt_demo.model import GPT
 from gpt_demo.runs import RunFolder, Runs
-from gpt_demo.store import ModelStore, load_weights
+from gpt_demo.store import ModelStore, load_model, load_weights
 from gpt_demo.tokenizer import Tokenizer, make
+from gpt_demo.transforms import Stage, trace
 from gpt_demo.training import Plan, TrainingDiverged, TrainState, make_optimizer, train
 
 
@@ -191,6 +195,7 @@ def _started(
         total_steps=prepared.plan.total_steps,
         steps_per_epoch=prepared.plan.steps_per_epoch,
         tokens_per_epoch=prepared.plan.tokens_per_epoch,
+        total_tokens=prepared.plan.total_steps * prepared.plan.tokens_per_step,
         n_params=config.model.n_params,
         n_vocab=config.model.n_vocab,
         train_tokens=len(prepared.split.train),
@@ -230,6 +235,34 @@ def keep_model(folder: RunFolder, store: ModelStore) -> Path:
     weights = load_file(checkpoint / "model.safetensors")
     at_end = {"step": numbers["step"] - 1, "train_loss": numbers["train_loss"], "val_loss": numbers["val_loss"]}
     return store.save(folder.name, config.model, weights, tokenizer, {**about, **at_end})
+
+
+def export_model(folder: RunFolder, target: Path, *, for_transformers: bool) -> None:
+    """Write the run's last model into the folder `target`, in this app's layout or in the one transformers opens.
+
+    Raises UserError if nothing has been saved yet, or if transformers has no tokenizer for it.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = keep_model(folder, ModelStore(Path(scratch), starter=None))
+        if not for_transformers:
+            shutil.copytree(kept, target)
+            return
+        model, tokenizer = load_model(kept)
+        if tokenizer.kind != "gpt2":
+            raise UserError(
+                f"This model was trained with the tokenizer {tokenizer.kind}, which transformers' GPT-2 does not have. "
+                "Download it as safetensors, or train with the gpt2 tokenizer."
+            )
+        export_folder(model, tokenizer, target)
+
+
+def next_token_stages(model: GPT, tokenizer: Tokenizer, prompt: str, sampling: Sampling) -> tuple[Stage, ...]:
+    """The distribution of the token after the prompt, at every stage from the model's own to what is drawn from."""
+    ids = (tokenizer.encode(prompt) or [tokenizer.end_of_text])[-model.config.n_ctx :]
+    context = torch.tensor([ids], device=model.device)
+    with torch.inference_mode():
+        logits = model.head(model.hidden_states(context)[:, -1]).float().cpu()
+    return trace(logits[:, : tokenizer.n_vocab], context.cpu(), sampling.transforms)
 
 
 def beam_job(

@@ -276,6 +276,10 @@ class Runs:
         """Whether a training is running or waiting in this process."""
         return any(run.alive for run in self._live.values())
 
+    def waiting(self) -> int:
+        """How many runs of this process are training or wait for their turn."""
+        return sum(run.alive for run in self._live.values())
+
     def start(self, folder: RunFolder, job: Job) -> Run:
         """Put a thread to work on the run; UserError if somebody already does."""
         with self._lock:

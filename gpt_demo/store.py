@@ -206,10 +206,14 @@ class ModelStore:
         save_model(self.folder(name), config, weights, tokenizer, about)
         return self.folder(name)
 
+    def is_starter(self, info: ModelInfo) -> bool:
+        """Whether this is the model that comes with the app."""
+        return info.folder == self._starter
+
     def delete(self, name: str, owner: str | None = None) -> None:
         """Raises UserError if there is no such model or it is the starter."""
         info = self.get(name, owner)
-        if info.folder == self._starter:
+        if self.is_starter(info):
             raise UserError("The starter model belongs to the app and can't be deleted.")
         shutil.rmtree(info.folder)
         with self._lock:

@@ -191,9 +191,9 @@ def test_tokens_that_the_tokenizer_does_not_know_are_never_chosen() -> None:
 class Fixed(GPT):
     """A model that writes given ids: its logits leave no doubt."""
 
-    def __init__(self, ids: list[int], n_prompt: int) -> None:
+    def __init__(self, ids: list[int]) -> None:
         super().__init__(GPTConfig(n_vocab=257, n_ctx=64, n_embd=4, n_head=1, n_layer=1))
-        self.script, self.n_prompt = ids, n_prompt
+        self.script = ids
 
     def head(self, x: Tensor) -> Tensor:
         logits = torch.zeros(1, 257)
@@ -202,7 +202,7 @@ class Fixed(GPT):
 
 
 def written(ids: list[int], prompt: str | list[int] = "A", n: int | None = None, **more: Any) -> list[Any]:
-    return list(generate(Fixed(list(ids), len(prompt)), TOKENIZER, prompt, GREEDY, n or len(ids), **more))
+    return list(generate(Fixed(list(ids)), TOKENIZER, prompt, GREEDY, n or len(ids), **more))
 
 
 @settings(max_examples=60, deadline=None)
@@ -482,6 +482,8 @@ def test_bad_beam_settings_are_refused_at_the_call() -> None:
             beam_search(model, PROMPT, n_beams, 5)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="length_penalty"):
         beam_search(model, PROMPT, 2, 5, math.nan)
+    with pytest.raises(UserError, match="early_stopping"):
+        beam_search(model, PROMPT, 2, 5, 1.0, None, "always")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="The prompt is empty"):
         beam_search(model, [], 2, 5)
     assert beams(model, 2, 4, 1.0, 9, prompt=[9])[-1] == list(beam_search(model, [], 2, 4, 1.0, 9))[-1]

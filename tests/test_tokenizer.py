@@ -37,7 +37,7 @@ SAMPLES = [
     "\x00\x1f\x7f\x85\u2028\ufeff",
 ]
 TEXTS = st.text(st.characters(exclude_categories=("Cs",))) | st.lists(st.sampled_from(SAMPLES), max_size=4).map("".join)
-quick = settings(deadline=None, max_examples=60)
+quick = settings(deadline=None, max_examples=50)
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +148,9 @@ def uncached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("uncached")
-@pytest.mark.parametrize("error", [requests.ConnectionError("no route"), requests.HTTPError("403"), OSError("disk full")])
+@pytest.mark.parametrize(
+    "error", [requests.ConnectionError("no route"), requests.HTTPError("403"), OSError("disk full")]
+)
 def test_cl100k_base_without_a_network_names_the_alternatives(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -275,7 +277,7 @@ def test_a_million_blanks_are_encoded(kind: str, blank: str) -> None:
 
 
 def test_boundaries_show_whole_characters_as_text_and_parts_as_bytes() -> None:
-    assert gpt2().boundaries("you 👍") == [(b"you", 5832), (b" \xf0\x9f", 12520), (b"\x91", 239), (b"\x8d", 235)]
+    assert gpt2().boundaries("you 👍") == [(b"you", 5832), (b" \xf0\x9f\x91", 50169), (b"\x8d", 235)]
     assert [piece.text for piece in byte_level().boundaries("aé")] == ["a", r"\xc3", r"\xa9"]
 
 
@@ -334,6 +336,15 @@ def test_other_unreadable_files_are_a_users_error(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.json", tmp_path, tmp_path / "utf16.json"):
         with pytest.raises(UserError):
             Tokenizer.load(path)
+
+
+def test_two_merges_with_one_result_are_one_token() -> None:
+    """The trainer may learn "abc" from "ab" + "c" and again from "a" + "bc"; ids must stay without gaps."""
+    merges = ["a b", "ab c", "b c", "a bc", "abc d"]
+    tokenizer = Tokenizer.from_dict({"format": "gpt_demo", "kind": "bpe", "merges": merges})
+    learned = [tokenizer.token_bytes(i) for i in range(256, tokenizer.n_vocab)]
+    assert learned == [b"ab", b"abc", b"bc", b"abcd", END_OF_TEXT.encode()]
+    assert tokenizer.encode("abc bc abcd") == [257, 220, 258, 220, 259]
 
 
 def test_too_many_merges_are_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,15 @@ from gpt_demo.transforms import MinP, RepetitionPenalty, Temperature, TopK, TopP
 FIGURES = json.loads((Path(__file__).parents[2] / "shared/golden/figures.json").read_text())
 NO_IDS = torch.empty(1, 0, dtype=torch.int64)
 PROBABILITIES = (0.5, 0.3, 0.15, 0.05)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """On a busy machine threads that wait for each other cost far more than they save here."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def row(*probabilities: float) -> Tensor:

@@ -53,6 +53,7 @@ start();
 # The page's colours (assets/train_chart.css, light).
 TRAIN, VALIDATION, TEXT, QUIET, GRID = "#0069a8", "#c4500a", "#1b2430", "#4d5866", "#e8ebef"
 PAST = ("#7a55b0", "#0b7a6b", "#a83278", "#6b6a10", "#56657a")
+STEP_STYLE: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.4}
 REFERENCES = {
     "uniform": "knows nothing: ln V",
     "unigram": "token frequencies: unigram",
@@ -147,16 +148,12 @@ def figure(snapshot: Snapshot) -> Figure:
     _draw_references(loss, snapshot["references"])
     if current is not None:
         _draw_overfitting((loss, perplexity), current)
+        _add_legend(picture, snapshot["runs"], current)
     _dress(loss, "Loss (nats per token)")
     _dress(perplexity, "Perplexity")
-    if any(_shown(line.get_ydata()) for line in perplexity.lines):  # a log scale needs data
-        perplexity.set_yscale("log")
-        perplexity.yaxis.set_major_formatter(lambda value, _: compact(value).replace(".00", "").replace(".0", ""))
-    perplexity.set_xlabel("Tokens seen", color=QUIET)
-    perplexity.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if abs(value) < 1e4 else _thousands(value))
-    perplexity.set_xlim(left=0)
+    _scale_perplexity(perplexity)
+    _scale_tokens(loss, perplexity, snapshot["total_tokens"])
     _add_epochs(loss, snapshot["tokens_per_epoch"])
-    _add_legend(loss, snapshot["runs"], current)
     return picture
 
 
@@ -172,7 +169,8 @@ def _draw_run(loss: Axes, perplexity: Axes, run: Mapping[str, Any], current: boo
     style: dict[str, Any] = {"linewidth": 2.0} if current else {"linewidth": 1.0, "zorder": 1.5}
     train_style = style if current else {**style, "linestyle": ":"}
     stepped, evaluated = run["stepped"], run["evaluated"]
-    loss.plot(_floats(stepped["tokens"]), _floats(stepped["loss"]), color=train, linewidth=0.7, alpha=0.35)
+    if current or not evaluated["step"]:  # the noise of earlier runs would only hide this one
+        loss.plot(_floats(stepped["tokens"]), _floats(stepped["loss"]), color=train, **STEP_STYLE)
     tokens = _floats(evaluated["tokens"])
     for name, tint, look in (("train_loss", train, train_style), ("val_loss", validation, style)):
         losses = _floats(evaluated[name])
@@ -183,57 +181,48 @@ def _draw_run(loss: Axes, perplexity: Axes, run: Mapping[str, Any], current: boo
 
 
 def _draw_best(loss: Axes, best: Mapping[str, Any], color: str, labelled: bool) -> None:
-    place = _floats([best["tokens"], best["val_loss"]])
-    loss.plot(place[:1], place[1:], "o", markersize=9 if labelled else 6, fillstyle="none", color=color)
+    from matplotlib.patheffects import withStroke
+
+    x, y = _floats([best["tokens"], best["val_loss"]])
+    loss.plot([x], [y], "o", markersize=9 if labelled else 6, fillstyle="none", color=color)
     if labelled:
-        text = f"best {compact(best['val_loss'])}"
-        loss.annotate(
-            text,
-            (place[0], place[1]),
-            (0, 10),
-            textcoords="offset points",
-            ha="center",
-            color=TEXT,
-            fontweight="bold",
-        )
+        style: dict[str, Any] = {"color": TEXT, "fontweight": "bold", "ha": "center", "textcoords": "offset points"}
+        label = loss.annotate(f"best {compact(y)}", (x, y), (0, 10), **style)
+        label.set_path_effects([withStroke(linewidth=3, foreground="white")])
 
 
 def _draw_references(loss: Axes, references: Mapping[str, float | None]) -> None:
-    """Dashed lines across, each named at the right end; those far above all curves would only squeeze them."""
-    highest = max(chain.from_iterable(_shown(line.get_ydata()) for line in loss.lines), default=math.inf)
-    for name, value in references.items():
-        if value is None or not math.isfinite(value) or value > 1.25 * highest:
-            continue
+    """Dashed lines across, named at the right, and the range of the axis: as assets/train_chart.js (lossDomain) has it.
+
+    References far above all curves are left out; a few steps with a huge loss leave the frame.
+    """
+    lines = [values for line in loss.lines if (values := _shown(line.get_ydata()))]
+    usual = max((max(values[0], sorted(values)[int(0.98 * (len(values) - 1))]) for values in lines), default=math.inf)
+    highest = max(map(max, lines), default=math.inf)
+    top = 1.05 * usual if highest > 1.5 * usual else highest
+    shown = {name: value for name, value in references.items() if value is not None and 0 < value <= 1.25 * top}
+    style: dict[str, Any] = {"color": QUIET, "fontsize": 9, "va": "center", "textcoords": "offset points"}
+    for name, value in shown.items():
         loss.axhline(value, color=QUIET, linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
-        loss.annotate(
-            f"{REFERENCES.get(name, name)} {compact(value)}",
-            (1, value),
-            (-4, 3),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            color=QUIET,
-            fontsize=9,
-            parse_math=False,
-        )
+        text = f"{REFERENCES.get(name, name)} {compact(value)}"
+        loss.annotate(text, (1, value), (6, 0), xycoords=("axes fraction", "data"), parse_math=False, **style)
+    everything = [*chain.from_iterable(lines), *shown.values()]
+    if everything:
+        low, high = min(everything), max(*shown.values(), min(top, max(everything)), -math.inf)
+        room = 0.06 * (high - low or 1)
+        loss.set_ylim(max(0, low - room), high + room)
 
 
 def _draw_overfitting(axes: Sequence[Axes], run: Mapping[str, Any]) -> None:
     start = _floats([(run["overfit_from"] or {}).get("tokens")])[0]
-    end = max(_shown(_floats(run["evaluated"]["tokens"])), default=math.nan)
+    end = max(_shown(_floats([*run["stepped"]["tokens"], *run["evaluated"]["tokens"]])), default=math.nan)
     if not start < end:
         return
     for ax in axes:
         ax.axvspan(start, end, color=VALIDATION, alpha=0.08, linewidth=0, zorder=0)
+    style: dict[str, Any] = {"color": QUIET, "fontsize": 9, "ha": "right", "textcoords": "offset points"}
     axes[0].annotate(
-        "overfitting: validation loss rises",
-        (end, 0),
-        (-4, 5),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        ha="right",
-        color=QUIET,
-        fontsize=9,
+        "overfitting: validation loss rises", (end, 1), (-4, -14), xycoords=("data", "axes fraction"), **style
     )
 
 
@@ -246,6 +235,30 @@ def _dress(ax: Axes, title: str) -> None:
     ax.spines[["left", "bottom"]].set_color(QUIET)
 
 
+def _scale_perplexity(perplexity: Axes) -> None:
+    """A log scale with plain numbers; below one decade with evenly spaced ones. A log scale needs data."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    values = [value for line in perplexity.lines for value in _shown(line.get_ydata())]
+    if not values:
+        perplexity.set_yticks([])
+        return
+    perplexity.set_yscale("log")
+    narrow = max(values) < 8 * min(values)
+    perplexity.yaxis.set_major_locator(MaxNLocator(5) if narrow else LogLocator(numticks=6))
+    perplexity.yaxis.set_minor_locator(NullLocator())
+    perplexity.yaxis.set_major_formatter(_tick)
+
+
+def _scale_tokens(loss: Axes, perplexity: Axes, total: float | None) -> None:
+    seen = max(chain.from_iterable(_shown(line.get_xdata()) for line in loss.lines), default=0.0)
+    if not seen > 1:  # the dashed lines span 0 to 1
+        loss.text(0.5, 0.5, "No step has been taken yet.", transform=loss.transAxes, ha="center", color=QUIET)
+    perplexity.set_xlim(0, 1.01 * seen if seen > 1 else total or 1)
+    perplexity.set_xlabel("Tokens seen", color=QUIET)
+    perplexity.xaxis.set_major_formatter(_tick)
+
+
 def _add_epochs(loss: Axes, tokens_per_epoch: float | None) -> None:
     if not tokens_per_epoch:
         return
@@ -256,21 +269,23 @@ def _add_epochs(loss: Axes, tokens_per_epoch: float | None) -> None:
     axis.spines["top"].set_color(QUIET)
 
 
-def _add_legend(loss: Axes, runs: Sequence[Mapping[str, Any]], current: Mapping[str, Any] | None) -> None:
-    if current is None:
-        loss.text(0.5, 0.5, "No step has been taken yet.", transform=loss.transAxes, ha="center", color=QUIET)
-        return
-    names = [f"{current['name']}: training", "validation", "each step"]
-    styles: list[dict[str, Any]] = [{"color": TRAIN}, {"color": VALIDATION}, {"color": TRAIN, "alpha": 0.35}]
+def _add_legend(picture: Figure, runs: Sequence[Mapping[str, Any]], current: Mapping[str, Any]) -> None:
+    """Below the plots, row by row. Names go into the finished legend: the labels it is given may not start with "_"."""
+    from matplotlib.lines import Line2D
+
+    names = [f"{_short(current['name'])}: training", "validation", "each step"]
+    styles: list[dict[str, Any]] = [{"color": TRAIN}, {"color": VALIDATION}, {"color": TRAIN, **STEP_STYLE}]
     for run in (run for run in runs if run is not current):
-        names += [f"{run['name']}: validation (training dotted)"]
-        styles += [{"color": PAST[run["color_index"] % len(PAST)], "linewidth": 1.0}]
-    handles = [loss.plot([], [], **style)[0] for style in styles]
-    # The names are written into the finished legend: its own labels may not start with "_" and are read as math.
-    legend = loss.legend(handles, ["name"] * len(names), frameon=False, fontsize=9, loc="best")
-    for text, name in zip(legend.get_texts(), names, strict=True):
+        names.append(f"{_short(run['name'])}: validation")
+        styles.append({"color": PAST[run["color_index"] % len(PAST)], "linewidth": 1.0})
+    rows_first = [i for column in range(3) for i in range(column, len(names), 3)]  # the legend fills its columns
+    handles = [Line2D([], [], **styles[i]) for i in rows_first]
+    legend = picture.legend(
+        handles, ["name"] * len(names), loc="outside lower left", ncols=3, frameon=False, fontsize=9
+    )
+    for text, i in zip(legend.get_texts(), rows_first, strict=True):
         text.set_parse_math(False)
-        text.set_text(name)
+        text.set_text(names[i])
 
 
 def _floats(values: Sequence[float | None]) -> list[float]:
@@ -285,11 +300,18 @@ def _scaled(values: Any, by: float) -> Any:
     return values * by
 
 
+def _short(name: str) -> str:
+    line = " ".join(name.split())
+    return line if len(line) <= 32 else f"{line[:31]}\N{HORIZONTAL ELLIPSIS}"
+
+
 def _perplexity(loss: float) -> float:
     """exp(loss); NaN where that is beyond any float."""
     return math.exp(loss) if loss < 700 else math.nan
 
 
-def _thousands(value: float) -> str:
+def _tick(value: float, _position: float = 0) -> str:
+    if abs(value) < 1e4:
+        return f"{value:,g}"
     unit, scale = ("M", 1e6) if abs(value) >= 1e6 else ("k", 1e3)
     return f"{value / scale:g}{unit}"

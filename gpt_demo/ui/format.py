@@ -14,7 +14,9 @@ def count(value: float) -> str:
 
 def size(value: float) -> str:
     """Bytes as MB or GB (powers of ten)."""
-    return f"{value / 1e9:,.1f} GB" if value >= 0.95e9 else f"{value / 1e6:,.0f} MB" if value >= 1e7 else f"{value / 1e6:,.1f} MB"
+    if value >= 0.95e9:
+        return f"{value / 1e9:,.1f} GB"
+    return f"{value / 1e6:,.0f} MB" if value >= 1e7 else f"{value / 1e6:,.1f} MB"
 
 
 def duration(seconds: float) -> str:

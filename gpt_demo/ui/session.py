@@ -22,7 +22,9 @@ class Limits:
     params: int = 30_000_000
     characters: int = 3_000_000
     steps: int = 5_000
+    tokens_per_step: int = 16_384
     runs: int = 5
+    waiting: int = 8
 
 
 @dataclass(frozen=True)

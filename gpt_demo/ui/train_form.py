@@ -20,11 +20,12 @@ from gpt_demo.store import data_home
 from gpt_demo.tokenizer import Tokenizer, make
 from gpt_demo.training import learning_rate
 from gpt_demo.ui.format import count, duration, size
-from gpt_demo.ui.session import Limits, Services, sentences
+from gpt_demo.ui.quotas import check_config, check_text
+from gpt_demo.ui.session import Services, sentences
 from gpt_demo.ui.views import view, view_json
 
 SAMPLE, UPLOAD, PASTE, VERDICT = "Sample story", "Upload", "Paste", "The Verdict"
-SHOWN = ("tokenizer", "n_vocab", "max_steps", "sample_prompt")
+SHOWN = ("tokenizer", "n_vocab", "max_steps")
 FOLDED = {
     "Text": ("val_fraction", "split", "batches", "stride"),
     "Model": ("n_ctx", "n_embd", "n_head", "n_layer", "dropout", "qkv_bias", "tied_head", "init"),
@@ -33,8 +34,8 @@ FOLDED = {
         "decay_steps", "weight_decay", "decay", "grad_clip", "target_loss", "precision", "seed",
     ),
     "Watching": (
-        "eval_interval", "eval_batches", "sample_interval", "sample_tokens", "sample_temperature", "sample_top_k",
-        "save_seconds",
+        "sample_prompt", "eval_interval", "eval_batches", "sample_interval", "sample_tokens", "sample_temperature",
+        "sample_top_k", "save_seconds",
     ),
 }  # fmt: skip
 PRESET_WORDS = {
@@ -53,7 +54,7 @@ class TrainForm:
         self.text = gr.State("")
         self._build_source()
         self._build_settings()
-        self.inputs: list[gr.components.Component] = [self.text, self.preset, *self.settings.values()]
+        self.inputs: list[Any] = [self.text, self.preset, *self.settings.values()]
 
     # Components -------------------------------------------------------------------------------------------------------
 
@@ -77,20 +78,25 @@ class TrainForm:
             [(words, name) for name, words in PRESET_WORDS.items()], value="quick", label="Preset", elem_id="preset"
         )
         defaults = flat(PRESETS["quick"])
-        self.settings: dict[str, gr.components.Component] = {}
+        self.settings: dict[str, Any] = {}
         with gr.Row():
             for name in SHOWN:
                 self.settings[name] = control(name, defaults[name])
+            self.name = gr.Textbox(
+                label="Name", info="of the run and its model; empty: chosen for you", min_width=150, elem_id="run-name"
+            )
+        self.plan = view("plan", elem_id="plan")
         with gr.Accordion("All settings", open=False):
             for title, names in FOLDED.items():
                 gr.Markdown(f"**{title}**")
                 with gr.Row():
                     for name in names:
                         self.settings[name] = control(name, defaults[name])
-        with gr.Row(equal_height=True):
-            self.minutes = gr.Number(1, label="Fit to my clock", info="minutes the run may take", minimum=0.2, maximum=600)
+        with gr.Row(elem_classes="bottom"):
+            self.minutes = gr.Number(
+                1, label="Fit to my clock", info="minutes the run may take", minimum=0.2, maximum=600
+            )
             self.fit = gr.Button("Measure and fit", elem_id="fit")
-        self.plan = view("plan", elem_id="plan")
         with gr.Accordion("The same on the command line", open=False):
             self.command = gr.Textbox(
                 label="Command", lines=3, interactive=False, buttons=["copy"], elem_id="command-line"
@@ -98,21 +104,20 @@ class TrainForm:
 
     # Handlers ---------------------------------------------------------------------------------------------------------
 
-    def connect(self) -> None:
+    def connect(self, page: gr.Blocks) -> None:
         """Wire the source to the text, and text and settings to preview and plan."""
         quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         parts = [self.source, self.files, self.columns, self.pasted]
         self.source.change(show_source, self.source, [self.files, self.columns, self.pasted], **quiet)
         self.files.change(offer_columns, self.files, self.columns, **quiet)
+        showing: dict[str, Any] = {"inputs": self.inputs, "outputs": [self.preview, self.plan, self.command], **quiet}
         gr.on(
-            [part.change for part in parts], self.read, parts, [self.text, self.preview],
+            [page.load, *(part.change for part in parts)], self.read, parts, [self.text, self.preview],
             trigger_mode="always_last", **quiet,
-        )  # fmt: skip
+        ).then(self.show, **showing)  # fmt: skip
         self.preset.change(fill_settings, self.preset, list(self.settings.values()), **quiet)
-        gr.on(
-            [part.change for part in self.inputs], self.show, self.inputs, [self.preview, self.plan, self.command],
-            trigger_mode="always_last", **quiet,
-        )  # fmt: skip
+        changes = [setting.change for setting in (self.preset, *self.settings.values())]
+        gr.on(changes, self.show, trigger_mode="always_last", **showing)
         self.fit.click(
             self.fit_to_clock, [self.minutes, *self.inputs],
             [self.settings["max_steps"], self.settings["decay_steps"], self.settings["epochs"], self.plan],
@@ -141,16 +146,12 @@ class TrainForm:
             if value is None and not is_optional(name):
                 raise UserError(f"{EXPLANATIONS[name][0]} is empty. Give it a value.")
         config = preset(preset_name, changes)
-        check_limits(self.services.limits, config)
+        check_config(self.services.limits, config)
         return config
 
     def prepare(self, text: str, config: RunConfig) -> Prepared:
         """As recipes.prepare, with the tokenizers of the last few texts kept."""
-        if self.services.limits and len(text) > self.services.limits.characters:
-            raise UserError(
-                f"This text has {len(text):,} characters; this public server takes up to "
-                f"{self.services.limits.characters:,}. Cut it, or run the app on your own machine."
-            )
+        check_text(self.services.limits, text)
         key = (hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(), config.data.tokenizer, config.model.n_vocab)
         if text.strip() and key not in self._tokenizers:
             self._tokenizers[key] = make(config.data.tokenizer, text, config.model.n_vocab)
@@ -180,12 +181,13 @@ class TrainForm:
             steps = pace.steps(prepared.config, 60 * (minutes or 1))
             if self.services.limits:
                 steps = min(steps, self.services.limits.steps)
-            fitted = self.prepare(text, prepared.config.changed({"max_steps": steps, "decay_steps": steps, "epochs": 0}))
+            length = {"max_steps": steps, "decay_steps": steps, "epochs": 0}
+            fitted = self.prepare(text, prepared.config.changed(length))
         seconds = pace.seconds(fitted.config, steps)
         return steps, steps, 0, view_json(plan_data(fitted, f"{duration(seconds)}, measured here"))
 
 
-def control(name: str, value: Any) -> gr.components.Component:
+def control(name: str, value: Any) -> Any:
     """The component that fits a setting's type, labelled and explained."""
     label, info = EXPLANATIONS[name]
     kind = FIELDS[name]
@@ -225,19 +227,6 @@ def offer_columns(files: list[str] | None) -> Any:
             except UserError:
                 continue  # the preview says why it can't be read
     return gr.update(choices=list(names), value=list(names), visible=bool(names))
-
-
-def check_limits(limits: Limits | None, config: RunConfig) -> None:
-    """UserError where a public server's quotas are exceeded."""
-    if limits is None:
-        return
-    if config.model.n_params > limits.params:
-        raise UserError(
-            f"This model has {count(config.model.n_params)} parameters; this public server trains up to "
-            f"{count(limits.params)}. Lower width, layers or vocabulary, or run the app on your own machine."
-        )
-    if not 0 < config.train.max_steps <= limits.steps:
-        raise UserError(f"This public server trains up to {limits.steps:,} steps. Set Steps to that or less.")
 
 
 def preview_data(text: str, prepared: Prepared, pieces: int = 160) -> dict[str, Any]:

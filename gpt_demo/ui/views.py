@@ -1,4 +1,4 @@
-"""Parts of the page drawn by assets/views.js from JSON: text of users and models reaches the page as text, never as HTML."""
+"""Parts of the page drawn by assets/views.js from JSON. Users' and models' text reaches the page as text, never as HTML."""
 
 from __future__ import annotations
 

@@ -1,0 +1,17 @@
+"""Starts the page: `python app.py`, and the entry point of a Hugging Face Space."""
+
+from gpt_demo.runs import Runs
+from gpt_demo.store import ModelStore, data_home
+from gpt_demo.ui import build_app, is_public, launch_options
+
+
+def main() -> None:
+    store, runs = ModelStore(data_home(), see_all=not is_public()), Runs(data_home())
+    try:
+        build_app(store, runs).launch(**launch_options())
+    finally:
+        runs.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""What an anonymous visitor of a public server may ask for. On a private machine there are no limits."""
+
+from __future__ import annotations
+
+from gpt_demo.config import RunConfig
+from gpt_demo.errors import UserError
+from gpt_demo.ui.format import count
+from gpt_demo.ui.session import Limits, Services, owner
+
+ALIVE = ("waiting", "running")
+
+
+def check_text(limits: Limits | None, text: str) -> None:
+    """UserError where the text is too long."""
+    if limits and len(text) > limits.characters:
+        raise UserError(
+            f"This text has {len(text):,} characters; this public server takes up to {limits.characters:,}. "
+            "Cut it, or run the app on your own machine."
+        )
+
+
+def check_config(limits: Limits | None, config: RunConfig) -> None:
+    """UserError where the model or the run is too large."""
+    if limits is None:
+        return
+    if config.model.n_params > limits.params:
+        raise UserError(
+            f"This model has {count(config.model.n_params)} parameters; this public server trains up to "
+            f"{count(limits.params)}. Lower width, layers or vocabulary, or run the app on your own machine."
+        )
+    if not 0 < config.train.max_steps <= limits.steps:
+        raise UserError(f"This public server trains up to {limits.steps:,} steps. Set Steps to that or less.")
+    batch = config.train.batch_size * config.train.grad_accum_steps * config.model.n_ctx
+    if batch > limits.tokens_per_step:
+        raise UserError(
+            f"A step of this run reads {batch:,} tokens; this public server takes up to {limits.tokens_per_step:,}. "
+            "Lower batch size or context length."
+        )
+
+
+def check_runs(services: Services, token: str) -> None:
+    """UserError where the visitor has a run going on, or too many kept, or the queue is full."""
+    limits = services.limits
+    if limits is None:
+        return
+    folders = services.runs.list(owner(token))
+    if any(folder.status in ALIVE for folder in folders):
+        raise UserError("One of your runs is still going on. Stop it, or wait until it has ended.")
+    if len(folders) >= limits.runs:
+        raise UserError(f"This public server keeps {limits.runs} runs per visitor. Delete one under Compare first.")
+    if services.runs.waiting() >= limits.waiting:
+        raise UserError("Too many runs are waiting for their turn. Come back in some minutes; nothing is lost.")

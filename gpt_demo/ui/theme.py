@@ -1,0 +1,47 @@
+"""How the page looks: Gradio's own look, calmed down, and the files of assets/ that belong to the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from gpt_demo.store import ASSETS
+
+SCRIPTS = ("train_chart.js", "views.js")
+STYLES = ("styles.css", "train_chart.css")
+FONT = ["system-ui", "sans-serif"]
+MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+
+
+def theme() -> gr.themes.Base:
+    """One accent colour, system fonts, and contrast that meets WCAG AA in light and dark."""
+    return gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=FONT, font_mono=MONO).set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
+        button_primary_text_color="white",
+        button_primary_text_color_dark="white",
+    )
+
+
+def launch_options() -> dict[str, Any]:
+    """What `launch` needs besides where to listen."""
+    scripts = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    styles = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in STYLES)
+    return {
+        "theme": theme(),
+        "css": styles,
+        "head": f"<script>{scripts}</script>",
+        "run_history": False,
+        "ssr_mode": False,
+        "max_file_size": "20mb",
+        "footer_links": ["api", "settings"],
+    }
