@@ -1,8 +1,9 @@
 // Small views of the page, each drawn from the JSON that the server sends (gpt_demo/ui/views.py).
 //
-//   window.gptDemoViews.draw(root, name, json, trigger)
+//   window.gptDemoViews.draw(root, name, json)
 //
-// Text of visitors and models reaches the page through textContent only.
+// Text of visitors and models reaches the page through textContent only. What changes twice a second is changed in
+// place, so that hints under the mouse, scroll positions and the focus stay.
 "use strict";
 
 (() => {
@@ -14,22 +15,38 @@
     return node;
   }
 
-  /** Text with its invisible characters shown: what a token consists of. */
-  function visible(text) {
-    return text.replace(/ /g, "\u00b7").replace(/\n/g, "\u21b5").replace(/\t/g, "\u21e5").replace(/\r/g, "\u240d");
-  }
-
-  function svg(tag, attributes) {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  function set(node, attributes) {
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
     return node;
   }
 
-  function facts(rows) {
+  function setText(node, text) {
+    if (node.textContent !== text) node.textContent = text;
+  }
+
+  /** Text with its invisible characters shown: what a token consists of. */
+  function visible(text) {
+    const named = { " ": "\u00b7", "\n": "\u21b5", "\t": "\u21e5", "\x7f": "\u2421" };
+    return text
+      .replace(/[\x00-\x20\x7f]/g, (c) => named[c] ?? String.fromCharCode(0x2400 + c.charCodeAt(0)))
+      .replace(/[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g, (c) => `<${c.charCodeAt(0).toString(16)}>`);
+  }
+
+  /** Numbers with their names: [[label, value, what it is]]. A list of as many is changed in place. */
+  function facts(rows, old) {
+    if (old?.children.length === rows.length) {
+      rows.forEach(([label, value, title], i) => {
+        const entry = old.children[i];
+        setText(entry.firstChild, label);
+        setText(entry.lastChild, value);
+        entry.title = title ?? "";
+      });
+      return old;
+    }
     const list = h("dl", "facts");
     for (const [label, value, title] of rows) {
       const entry = h("div", "", h("dt", "", label), h("dd", "", value));
-      if (title) entry.title = title;
+      entry.title = title ?? "";
       list.append(entry);
     }
     return list;
@@ -38,6 +55,7 @@
   /** A line of values, 0 at the bottom. */
   function line(values, label) {
     const [width, height, high] = [240, 36, Math.max(...values) || 1];
+    const svg = (tag, attributes) => set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
     const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "spark", role: "img", "aria-label": label });
     const step = width / Math.max(1, values.length - 1);
     const points = values.map((v, i) => `${(i * step).toFixed(1)},${(height - 2 - (height - 4) * (v / high)).toFixed(1)}`);
@@ -45,130 +63,116 @@
     return picture;
   }
 
+  /** A part with its own scroll bar: reachable by keyboard, and named. */
+  const scrolling = (node, label) => set(node, { tabindex: 0, role: "region", "aria-label": label });
+
+  // The browser's title says how the run stands, for who looks elsewhere meanwhile.
+  let title = null;
+
+  function tellTitle(root, data) {
+    title ??= document.title;
+    const alive = data?.state === "running" || data?.state === "waiting";
+    if (alive) root.dataset.watched = data.name;
+    const watched = data && root.dataset.watched === data.name;
+    const news = alive ? `${Math.floor(100 * data.fraction)} % ${data.name}` : `${data?.name} ${data?.state}`;
+    document.title = watched ? `${news} \u2013 ${title}` : title;
+  }
+
   const views = {
-    /** The text as tokens: {error} or {facts, head, pieces: [[id, text]], more}. */
+    /** The text as tokens: {error}, {note}, or {facts, fault, tokens, pieces: [[id, text]], more}. */
     preview(root, data) {
-      if (!data) return root.replaceChildren(h("p", "quiet", "Choose a text; it is shown here as the model will read it."));
-      if (data.error) return root.replaceChildren(h("p", "trouble", data.error));
-      const tokens = h("p", "tokens");
+      root.dataset.tokens = data?.tokens ?? "";
+      if (data?.error) return root.replaceChildren(h("p", "trouble", data.error));
+      if (!data?.pieces) {
+        const hint = data?.note ?? "Choose a text; it is shown here as the model will read it.";
+        return root.replaceChildren(h("p", "quiet", hint));
+      }
+      const tokens = scrolling(h("div", "tokens"), "The beginning of the text, token by token");
       data.pieces.forEach(([id, text], i) => {
         const token = h("span", `token t${i % 4}`, visible(text));
         token.title = `token ${id}`;
         tokens.append(token);
-        if (text.includes("\n")) tokens.append(document.createElement("br"));
+        if (text.includes("\n")) tokens.append(h("br"));
       });
       if (data.more) tokens.append(h("span", "quiet", " \u2026"));
-      root.replaceChildren(facts(data.facts), tokens);
-      root.dataset.tokens = data.tokens;
+      const fault = data.fault ? h("p", "trouble", data.fault) : "";
+      root.replaceChildren(facts(data.facts), fault, tokens);
     },
 
-    /** What a run will be: {facts, schedule: {values, label}, warning}. */
+    /** What a run will be: {error} or {facts, schedule: {values, label}}. */
     plan(root, data) {
       if (!data) return root.replaceChildren();
       if (data.error) return root.replaceChildren(h("p", "trouble", data.error));
-      root.replaceChildren(facts(data.facts));
-      if (data.schedule) {
-        root.append(h("div", "schedule", line(data.schedule.values, data.schedule.label), h("span", "quiet", data.schedule.label)));
-      }
-      if (data.warning) root.append(h("p", "trouble", data.warning));
+      const { values, label } = data.schedule;
+      const schedule = h("div", "schedule", line(values, label), h("span", "quiet", label));
+      root.replaceChildren(facts(data.facts, root.querySelector(".facts")), schedule);
     },
 
-    /** How a run stands: {name, state, fraction, label, facts, message}. */
+    /** How a run stands: {name, state, step, fraction, label, facts, message}. */
     status(root, data) {
-      if (!data) {
-        root.dataset.state = "none";
-        return root.replaceChildren(h("p", "quiet", "No run yet. Choose a text on the left and start training."));
+      tellTitle(root, data);
+      root.dataset.state = data?.state ?? "none";
+      root.dataset.step = data?.step ?? "";
+      if (!data) return root.replaceChildren(h("p", "quiet", "No run yet. Choose a text and start training."));
+      if (!root.querySelector(".run-line")) {
+        const head = h("div", "run-line", h("strong"), h("span", "badge"), h("span", "quiet"));
+        const bar = set(h("progress"), { max: 1, "aria-label": "Progress of the run" });
+        root.replaceChildren(head, bar, facts(data.facts), h("p", "message"), set(h("p", "spoken"), { role: "status" }));
       }
-      root.dataset.state = data.state;
-      root.dataset.step = data.step;
-      const bar = document.createElement("progress");
-      bar.max = 1;
-      bar.value = data.fraction;
-      bar.setAttribute("aria-label", "progress of the run");
-      root.replaceChildren(
-        h("div", "run-line", h("strong", "", data.name), h("span", `badge ${data.state}`, data.state), h("span", "quiet", data.label)),
-        bar,
-        facts(data.facts),
-      );
-      if (data.message) root.append(h("p", data.state === "failed" ? "trouble" : "notice", data.message));
+      const [name, badge, label] = root.querySelector(".run-line").children;
+      setText(name, data.name);
+      setText(badge, data.state);
+      badge.className = `badge ${data.state}`;
+      setText(label, data.label);
+      root.querySelector("progress").value = data.fraction;
+      facts(data.facts, root.querySelector(".facts"));
+      const message = root.querySelector(".message");
+      setText(message, data.message);
+      message.className = `message ${data.state === "failed" ? "trouble" : "notice"}`;
+      message.hidden = !data.message;
+      setText(root.querySelector(".spoken"), `The run ${data.name} is ${data.state}.`);
     },
 
     /** What the model wrote over time, the newest first: [{step, epoch, prompt, text}]. */
     samples(root, data) {
-      if (!data || !data.length) {
-        return root.replaceChildren(h("p", "quiet", "Samples of the model\u2019s writing appear here while it learns, the newest on top."));
+      root.dataset.samples = data?.length ?? 0;
+      if (!data?.length) {
+        const hint = "Samples of the model\u2019s writing appear here while it learns, the newest on top.";
+        return root.replaceChildren(h("p", "quiet", hint));
       }
-      root.dataset.samples = data.length;
-      const list = h("ol", "samples");
-      for (const sample of data) {
-        const rest = sample.text.startsWith(sample.prompt) ? sample.text.slice(sample.prompt.length) : sample.text;
-        const begin = sample.text.startsWith(sample.prompt) ? sample.prompt : "";
-        list.append(h("li", "", h("span", "when", `step ${sample.step}`, h("br"), `epoch ${sample.epoch}`), h("p", "", h("strong", "", begin), rest)));
-      }
-      root.replaceChildren(list);
+      const entries = data.map(({ step, epoch, prompt, text }) => {
+        const begin = text.startsWith(prompt) ? prompt : "";
+        const writing = set(h("p", "", h("strong", "", begin), text.slice(begin.length)), { dir: "auto" });
+        return h("li", "", h("span", "when", `step ${step}`, h("br"), `epoch ${epoch}`), writing);
+      });
+      let box = root.querySelector(".samples");
+      const fromBottom = box?.scrollTop ? box.scrollHeight - box.scrollTop : 0;
+      if (!box) root.replaceChildren((box = scrolling(h("div", "samples", h("ol")), "Samples, the newest first")));
+      box.firstChild.replaceChildren(...entries);
+      if (fromBottom) box.scrollTop = box.scrollHeight - fromBottom; // what is being read stays where it is
     },
 
-    /** A table: {head: [...], rows: [[...]], note}. */
+    /** A table: {head: [...], rows: [[...]], note, wrap}. The first cell of a row names it. */
     table(root, data) {
-      if (!data || !data.rows.length) return root.replaceChildren(h("p", "quiet", data?.note ?? ""));
-      const body = h("tbody", "", ...data.rows.map((row) => h("tr", "", ...row.map((cell, i) => h(i ? "td" : "th", "", cell)))));
-      const head = h("thead", "", h("tr", "", ...data.head.map((cell) => h("th", "", cell))));
-      root.replaceChildren(h("div", "scroll", h("table", "", head, body)));
-    },
-
-    /** Text as it is written: {id, prompt, tokens: [[id, text, probability]], note}. Only what is new is added. */
-    writing(root, data) {
-      if (!data) return root.replaceChildren(h("p", "quiet", "What the model writes appears here."));
-      if (root.dataset.id !== data.id || root.dataset.count > data.tokens.length || !root.querySelector(".written")) {
-        root.replaceChildren(h("p", "written", h("span", "prompt", data.prompt)), h("p", "quiet note"));
-        root.dataset.id = data.id;
-        root.dataset.count = 0;
-      }
-      const text = root.querySelector(".written");
-      for (const [id, piece, probability] of data.tokens.slice(Number(root.dataset.count))) {
-        const token = h("span", "chosen", piece);
-        token.title = `token ${id}, probability ${(100 * probability).toFixed(1)} %`;
-        token.style.setProperty("--p", probability);
-        text.append(token);
-      }
-      root.dataset.count = data.tokens.length;
-      root.dataset.done = data.done;
-      root.querySelector(".note").textContent = data.note;
-    },
-
-    /** The next token's most probable candidates: {note, rows: [[id, text, before, after]], others}. */
-    bars(root, data) {
-      if (!data) return root.replaceChildren();
-      if (data.error) return root.replaceChildren(h("p", "trouble", data.error));
-      const most = Math.max(...data.rows.map((row) => Math.max(row[2], row[3])), data.others ?? 0, 1e-9);
-      const list = h("ol", "bars");
-      const row = (label, id, before, after) => {
-        const bar = h("span", "bar");
-        for (const [name, p] of [["before", before], ["after", after]]) {
-          const part = h("i", name);
-          part.style.width = `${(100 * p) / most}%`;
-          bar.append(part);
-        }
-        const entry = h("li", after === 0 ? "removed" : "", h("code", "", label), bar, h("span", "percent", `${(100 * after).toFixed(1)} %`));
-        entry.title = id === null ? "" : `token ${id}; the model alone gives ${(100 * before).toFixed(2)} %`;
-        return entry;
-      };
-      for (const [id, text, before, after] of data.rows) list.append(row(visible(text), id, before, after));
-      list.append(row("all others", null, data.others, data.othersAfter));
-      root.replaceChildren(h("p", "quiet", data.note), list);
-      root.dataset.top = data.rows[0]?.[1] ?? "";
+      root.dataset.rows = data?.rows.length ?? 0;
+      if (!data?.rows.length) return root.replaceChildren(...(data?.note ? [h("p", "quiet", data.note)] : []));
+      const cells = (row) => row.map((cell, i) => (i ? h("td", "", cell) : set(h("th", "", cell), { scope: "row" })));
+      const body = h("tbody", "", ...data.rows.map((row) => h("tr", "", ...cells(row))));
+      const heads = data.head.map((cell) => (cell ? set(h("th", "", cell), { scope: "col" }) : h("td")));
+      const table = h("table", data.wrap ? "wrap" : "", h("thead", "", h("tr", "", ...heads)), body);
+      root.replaceChildren(scrolling(h("div", "scroll", table), "Table"));
     },
   };
 
   window.gptDemoViews = {
-    draw(root, name, json, trigger) {
+    draw(root, name, json) {
       let data = null;
       try {
         data = JSON.parse(json).data;
       } catch {
         data = null; // the first moment, before a value has come
       }
-      views[name](root, data, trigger);
+      views[name](root, data);
     },
   };
 })();

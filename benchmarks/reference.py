@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +18,8 @@ from torch import Tensor, nn
 
 from gpt_demo.model import GPTConfig
 
-Step = Callable[[Tensor, Tensor], float]  # (ids, targets), both (B, T) int64 -> loss of this batch, before the update
+Draw = Callable[[], tuple[Tensor, Tensor]]  # a batch: ids and targets, both (B, T) int64
+Step = Callable[[], float]  # one optimizer step on a new batch -> its loss before the update
 
 
 class BookLayerNorm(nn.Module):
@@ -94,12 +94,13 @@ class BookGPT(nn.Module):
         return logits
 
 
-def book(config: GPTConfig) -> Step:
+def book(config: GPTConfig, draw: Draw) -> Step:
     model = BookGPT(config)
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-4, weight_decay=0.1)
 
-    def step(ids: Tensor, targets: Tensor) -> float:
+    def step() -> float:
+        ids, targets = draw()
         optimizer.zero_grad()
         loss: Tensor = criterion(model(ids).flatten(0, 1), targets.flatten())
         loss.backward()
@@ -159,16 +160,16 @@ class NanoGPT(nn.Module):
         return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1), ignore_index=-1)
 
 
-def nanogpt(config: GPTConfig, autocast: AbstractContextManager[object]) -> Step:
+def nanogpt(config: GPTConfig, draw: Draw, precision: str) -> Step:
     model = NanoGPT(config)
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     others = [p for p in model.parameters() if p.dim() < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=6e-4, betas=(0.9, 0.95), fused=True)
 
-    def step(ids: Tensor, targets: Tensor) -> float:
-        with autocast:
-            loss: Tensor = model(ids, targets)
+    def step() -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss: Tensor = model(*draw())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -178,10 +179,12 @@ def nanogpt(config: GPTConfig, autocast: AbstractContextManager[object]) -> Step
     return step
 
 
-def transformers(config: GPTConfig) -> Step:
+def transformers(config: GPTConfig, draw: Draw) -> Step:
     """Raises ImportError where transformers is not installed."""
     from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()
     shape = GPT2Config(
         vocab_size=config.n_vocab,
         n_positions=config.n_ctx,
@@ -195,10 +198,10 @@ def transformers(config: GPTConfig) -> Step:
     model = GPT2LMHeadModel(shape).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-4, weight_decay=0.1)
 
-    def step(ids: Tensor, targets: Tensor) -> float:
+    def step() -> float:
+        ids, _ = draw()
         optimizer.zero_grad()
-        # `targets` is already shifted; transformers shifts labels itself, so it gets the ids.
-        loss: Tensor = model(input_ids=ids, labels=ids).loss
+        loss: Tensor = model(input_ids=ids, labels=ids).loss  # it shifts the labels itself
         loss.backward()
         optimizer.step()
         return loss.item()

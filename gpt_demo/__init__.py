@@ -1,9 +1,11 @@
 """A GPT-2 written from scratch, shown in an interactive page.
 
-Layers: a module may import what stands right of it, never back, and only app.py and gpt_demo.ui import Gradio.
+Layers: a module may import what stands right of a ">" behind it, and only app.py and gpt_demo.ui import Gradio.
 
-    app, __main__, ui > recipes, fit > config > runs, checkpoint > training > evaluation, decoding, store, history
-    > data, transforms, tokenizer, model > devices, events > errors
+    app > __main__, ui > fit > recipes, scenes > recordings
+    > checkpoint, config, huggingface, lab, runs, samples, writing > training
+    > evaluation, run_folder, scores, store > data, decoding, history, quantization
+    > devices, memory, model, tokenizer, transforms > events, fused_loss > errors
 
 `tests/test_layers.py` holds the code to it. Nothing heavy is imported until a name is used.
 """

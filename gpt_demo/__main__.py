@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -15,9 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gpt_demo.errors import UserError
-from gpt_demo.events import Evaluated, Event, Finished, Generated, Measured, Sampled, Started, Stepped, TokenChosen
+from gpt_demo.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Generated,
+    Measured,
+    Sampled,
+    Started,
+    Stepped,
+    TokenChosen,
+    finite,
+)  # fmt: skip
 
 if TYPE_CHECKING:
+    from gpt_demo.runs import RunFolder
     from gpt_demo.store import ModelStore
 
 COMMANDS = {
@@ -32,12 +45,36 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}. See {self.prog} --help.\n")
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}. See {self.prog} --help.\n")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 2 bad input, 130 interrupted."""
-    argv = sys.argv[1:] if argv is None else argv
+    with contextlib.suppress(AttributeError):  # a terminal that can't show every character shows "?" instead
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        options = _parse(sys.argv[1:] if argv is None else argv)
+        code = _RUN[options.command](options)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # the reader of a pipe has had enough
+        with contextlib.suppress(OSError):  # what is still to be written goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(f"{error.filename or 'The disk'}: {error.strerror or error}. Check GPT_DEMO_HOME and the disk.")
+    except KeyboardInterrupt:
+        return 130
+
+
+def _fail(sentence: str) -> int:
+    print(" ".join(sentence.split()), file=sys.stderr)
+    return 2
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m gpt_demo", description="A GPT-2 written from scratch: train it, let it write.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():
@@ -45,15 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("--json", action="store_true", help="one JSON object per line: the events themselves")
         if name in argv[:1]:
             _OPTIONS[name](command)
-    options = parser.parse_args(argv)
-    try:
-        return _RUN[options.command](options)
-    except UserError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of a pipe has had enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-        return 0
+    return parser.parse_args(argv)
 
 
 # train ----------------------------------------------------------------------------------------------------------------
@@ -63,9 +92,9 @@ def _train_options(command: argparse.ArgumentParser) -> None:
     from gpt_demo.config import FIELDS, PRESETS, describe
 
     command.add_argument("file", nargs="*", metavar="FILE", help="one or more .txt, .md or .csv files")
-    command.add_argument("--preset", default="quick", help=f"{', '.join(PRESETS)} (default: quick)")
-    command.add_argument("--model", help="go on from this stored model instead of from scratch")
-    command.add_argument("--name", default="", help="what the run and its model are called")
+    command.add_argument("--preset", metavar="NAME", help=f"{', '.join(PRESETS)} (default: quick)")
+    command.add_argument("--model", metavar="NAME", help="go on from this stored model instead of from scratch")
+    command.add_argument("--name", help="what the run and its model are called")
     command.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped or interrupted")
     settings = command.add_argument_group("settings, each overriding the preset")
     for name in FIELDS:
@@ -73,41 +102,59 @@ def _train_options(command: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from gpt_demo.config import parse_value, preset
-    from gpt_demo.data import read_texts
-    from gpt_demo.recipes import create_run, keep_model, resume_run, train_job
-    from gpt_demo.runs import Runs
+    from gpt_demo.recipes import keep_model, train_job
 
-    given = {name[4:]: value for name, value in vars(options).items() if name.startswith("set_") and value is not None}
-    changes = {name: parse_value(name, value) for name, value in given.items()}
-    store, runs = _store(), Runs(_home(), see_all=True)
-    if options.resume:
-        if options.file or options.model or options.name:
-            raise UserError("--resume goes on with a run as it was: leave FILE, --model and --name out.")
-        folder = runs.get(options.resume)
-        resume_run(folder, changes)
-    elif not options.file:
-        raise UserError("Name the text file to train on, or --resume RUN.")
-    else:
-        folder = create_run(
-            runs, store, read_texts([Path(file) for file in options.file]), preset(options.preset, changes),
-            preset_name=options.preset, name=options.name, base=options.model, source=Path(options.file[0]).name,
-        )  # fmt: skip
+    store = _store()
+    folder = _run_folder(options, store)
     show = _print_json if options.json else _print_training
     with folder.working() as finish, _interruptible() as interrupted:
-        events = train_job(folder, store)
-        with contextlib.closing(events):  # type: ignore[type-var]
+        with contextlib.closing(train_job(folder, store)) as events:
             for event in events:
                 show(event)
                 if interrupted() and isinstance(event, Stepped):
                     break
-        if not interrupted() or folder.is_finished():
+        if isinstance(event, Finished):
             finish("finished")
             return 0
         finish("stopped")
-    keep_model(folder, store)
-    print(f"\nStopped; the model and its state are saved. Go on: train --resume {folder.name}", file=sys.stderr)
+        keep_model(folder, store)
+    print(f"Stopped; the model and its state are saved. Go on: train --resume {folder.name}", file=sys.stderr)
     return 130
+
+
+def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
+    """A new run, or the one to be resumed, checked and ready to be worked on."""
+    from gpt_demo.config import preset
+    from gpt_demo.data import read_texts
+    from gpt_demo.recipes import FROM_MODEL, create_run, resume_run
+    from gpt_demo.runs import Runs
+
+    changes = _changes(options)
+    runs = Runs(_home(), see_all=True)
+    if options.resume is not None:
+        if options.file or options.model or options.name or options.preset:
+            raise UserError("--resume goes on with a run as it was: leave FILE, --preset, --model and --name out.")
+        folder = runs.get(options.resume)
+        resume_run(folder, changes)
+        return folder
+    if not options.file:
+        raise UserError("Name the text file to train on, or --resume RUN.")
+    kept = FROM_MODEL & set(changes)
+    if options.model and kept:
+        raise UserError(f"A run from --model keeps that model's {', '.join(sorted(kept))}. Leave that out.")
+    name = options.preset or "quick"
+    return create_run(
+        runs, store, read_texts([Path(file) for file in options.file]), preset(name, changes),
+        preset_name=name, name=options.name, base=options.model, source=Path(options.file[0]).name,
+    )  # fmt: skip
+
+
+def _changes(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given, in their types."""
+    from gpt_demo.config import FIELDS, parse_value
+
+    given = {name: getattr(options, f"set_{name}") for name in FIELDS}
+    return {name: parse_value(name, value) for name, value in given.items() if value is not None}
 
 
 def _print_training(event: Event) -> None:
@@ -223,18 +270,11 @@ def _models_options(command: argparse.ArgumentParser) -> None:
 
 
 def _models(options: argparse.Namespace) -> int:
-    import json
-
     for info in _store().list():
-        record: dict[str, Any] = {
-            "name": info.name,
-            "parameters": info.config.n_params,
-            "bytes": info.bytes,
-            "config": info.config.to_dict(),
-            "about": {key: value for key, value in info.about.items() if key != "owner"},
-        }
         if options.json:
-            print(json.dumps({"event": "model", **record}))
+            about = {key: value for key, value in info.about.items() if key != "owner"}
+            record = {"event": "model", "name": info.name, "parameters": info.config.n_params, "bytes": info.bytes}
+            print(json.dumps(finite({**record, "config": info.config.to_dict(), "about": about}), allow_nan=False))
         else:
             print(f"{info.name:<24} {info.config.n_params:>13,} parameters  {info.bytes / 1e6:>8,.1f} MB")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -18,11 +20,12 @@ from gpt_demo.store import load_weights
 from gpt_demo.training import TrainConfig, TrainState, make_optimizer
 
 NUMBERS = ("step", "tokens_seen", "seconds", "epoch_batch", "train_loss", "val_loss", "best_step", "best_val_loss")
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter, once a step is done
 
 
 def latest(run: Path) -> Path | None:
     """The newest whole checkpoint folder of a run, if any."""
-    folders = [p for p in run.glob("checkpoint-*") if p.is_dir()]
+    folders = [p for p in run.glob("checkpoint-*") if p.is_dir() and p.name.split("-", 1)[1].isdecimal()]
     return max(folders, key=lambda p: int(p.name.split("-")[1]), default=None)
 
 
@@ -75,29 +78,42 @@ def _optimizer_tensors(state: TrainState) -> dict[str, Tensor]:
 
 
 def load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) -> TrainState:
-    """The state saved in `folder`, on `device`; sets torch's global random state to the saved one.
+    """The state saved in `folder`, on `device`; sets torch's global random state to the saved one, and draws nothing.
 
     Raises UserError where the files do not fit together or are damaged.
     """
     try:
-        numbers: dict[str, Any] = json.loads((folder / "state.json").read_text())
-        tensors = load_file(folder / "optimizer.safetensors")
-        shape = GPTConfig(**numbers.pop("model"))
-    except Exception as error:
-        raise UserError(f"The checkpoint {folder} can't be read: {error}") from error
+        return _load_checkpoint(folder, config, device)
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(
+            f"The checkpoint {folder} can't be read: {error}. Train again under another name, or put the files back."
+        ) from error
+
+
+def _load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) -> TrainState:
+    record: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    numbers = {name: record[name] for name in NUMBERS}
+    tensors = _copies(folder / "optimizer.safetensors")
     with torch.device("meta"):
-        model = GPT(shape, init="pytorch")
+        model = GPT(GPTConfig(**record["model"]), init="pytorch")
     load_weights(model, folder / "model.safetensors")
-    model = model.to(device)
-    model.requires_grad_(True)
+    model = copy.deepcopy(model).to(device).requires_grad_(True)  # copied for the reason that `_copies` gives
     state = TrainState(model, make_optimizer(model, config), **numbers, epoch_rng=tensors.get("epoch_rng"))
-    for name, p in model.named_parameters():
-        prefix = f"{name}:"
-        saved = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        state.optimizer.state[p] = {k: v.to(device) for k, v in saved.items()}
+    if state.step:
+        for name, p in model.named_parameters():
+            moments = {key: tensors[f"{name}:{key}"].to(device) for key in MOMENTS}
+            if [moment.shape for moment in moments.values()] != [(), p.shape, p.shape]:
+                raise ValueError(f"the moments of {name} are not of its shape")
+            state.optimizer.state[p] = moments
     if state.best_step is not None:
-        state.best_weights = load_file(folder / f"best-{state.best_step}.safetensors")
+        state.best_weights = _copies(folder / f"best-{state.best_step}.safetensors")
     torch.set_rng_state(tensors["rng"])
     if "cuda_rng" in tensors and device.type == "cuda":
         torch.cuda.set_rng_state(tensors["cuda_rng"])
     return state
+
+
+def _copies(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file in memory of their own: a mapped file's start at odd addresses, and there a matrix product
+    is slower and may round differently, so that a resumed run would not be the same bit for bit."""
+    return {name: tensor.clone() for name, tensor in load_file(path).items()}

@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from gpt_demo.data import SplitBy
+from gpt_demo.decoding import MAX_NEW_TOKENS, Sampling
 from gpt_demo.errors import UserError
 from gpt_demo.model import GPTConfig
-from gpt_demo.tokenizer import KINDS, Kind
+from gpt_demo.tokenizer import Kind
 from gpt_demo.training import TrainConfig
+from gpt_demo.transforms import check_whole
 
 
 @dataclass(frozen=True)
@@ -40,28 +42,47 @@ class RunConfig:
     model: GPTConfig
     train: TrainConfig
 
+    def __post_init__(self) -> None:
+        """UserError where a sample, in the middle of the run, could not be drawn."""
+        train = self.train
+        Sampling(temperature=train.sample_temperature, top_k=train.sample_top_k, seed=train.seed)
+        check_whole("sample_tokens", train.sample_tokens, 1, MAX_NEW_TOKENS)
+
     def to_dict(self) -> dict[str, dict[str, Any]]:
         return {"data": asdict(self.data), "model": self.model.to_dict(), "train": asdict(self.train)}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Mapping[str, Any]]) -> RunConfig:
-        parts = {"data": DataConfig, "model": GPTConfig, "train": TrainConfig}
-        known = {
-            name: {f.name: record[name][f.name] for f in fields(part) if f.name in record[name]}
-            for name, part in parts.items()
-        }
-        return cls(DataConfig(**known["data"]), GPTConfig(**known["model"]), TrainConfig(**known["train"]))
+        """The configuration of `to_dict`, settings of other versions left out; UserError on anything else."""
+        try:
+            settings = [item for part in ("data", "model", "train") for item in record[part].items()]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError("The settings of this run can't be read: they are incomplete.") from error
+        known = {name: value for name, value in settings if name in FIELDS}
+        return cls(DataConfig(), GPTConfig(), TrainConfig()).changed(known)
 
     def changed(self, changes: Mapping[str, Any]) -> RunConfig:
         """With fields replaced by name; UserError on an unknown field or an impossible value."""
         unknown = set(changes) - set(FIELDS)
         if unknown:
             raise UserError(f"There is no setting called {', '.join(sorted(unknown))}.")
+        values = {name: _typed(name, value) for name, value in changes.items()}
 
         def part(old: Any) -> Any:
-            return replace(old, **{f.name: changes[f.name] for f in fields(old) if f.name in changes})
+            return replace(old, **{f.name: values[f.name] for f in fields(old) if f.name in values})
 
         return RunConfig(part(self.data), part(self.model), part(self.train))
+
+    def with_length(self, changes: Mapping[str, Any]) -> RunConfig:
+        """As `changed`; but a lower max_steps ends the run early: the steps it does keep their learning rates.
+
+        That takes a decay_steps, which is filled in unless it or `epochs` already says where the decay ends.
+        """
+        planned, changed = self.train.max_steps, self.changed(changes)
+        train = changed.train
+        if not train.epochs and not train.decay_steps and 0 < train.max_steps < planned:
+            return changed.changed({"decay_steps": planned})
+        return changed
 
 
 FIELDS: dict[str, Any] = {
@@ -69,7 +90,10 @@ FIELDS: dict[str, Any] = {
 }
 
 EXPLANATIONS: dict[str, tuple[str, str]] = {
-    "tokenizer": ("Tokenizer", "gpt2 and cl100k_base are OpenAI's; bpe is trained on the text; bytes needs no training"),
+    "tokenizer": (
+        "Tokenizer",
+        "gpt2 and cl100k_base are OpenAI's; bpe is learned from the text; bytes needs no learning",
+    ),
     "val_fraction": ("Share for validation", "part of the text that is never trained on and measures the model"),
     "split": ("Split by", "characters or tokens; the end of the text validates"),
     "n_vocab": ("Vocabulary size", "number of different tokens, V; the tokenizer sets it, for bpe you choose it"),
@@ -111,7 +135,7 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
 def describe(name: str) -> str:
     """A line on a setting, its choices named."""
     kind = FIELDS[name]
-    choices = get_args(kind) if not _is_union(kind) else ()
+    choices = () if is_optional(name) else get_args(kind)
     return EXPLANATIONS[name][1] + (f" ({', '.join(map(str, choices))})" if choices else "")
 
 
@@ -151,50 +175,63 @@ def preset(name: str, changes: Mapping[str, Any] | None = None) -> RunConfig:
     """
     if name not in PRESETS:
         raise UserError(f"There is no preset called {name!r}. There are: {', '.join(PRESETS)}.")
-    config = PRESETS[name]
-    planned = config.train.max_steps
-    changed = config.changed(changes or {})
-    if not changed.train.epochs and 0 < changed.train.max_steps < planned and not changed.train.decay_steps:
-        changed = changed.changed({"decay_steps": planned})
-    return changed
+    return PRESETS[name].with_length(changes or {})
+
+
+_WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def parse_value(name: str, value: str) -> Any:
     """The value of a setting from its text, by the type of the field; UserError where it is none."""
-    kind = FIELDS[name]
-    choices = [k for k in get_args(kind) if k is not type(None)] if _is_union(kind) else [kind]
-    if value.lower() == "none" and _is_union(kind):
+    kind = _plain(name)
+    if is_optional(name) and value.lower() == "none":
         return None
     try:
-        if choices[0] is bool:
-            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[value.lower()]
-        if choices[0] in (int, float):
-            return choices[0](value)
+        return _BOOLS[value.lower()] if kind is bool else kind(value)
     except (ValueError, KeyError):
-        wanted = {bool: "true or false", int: "a whole number", float: "a number"}[choices[0]]
-        raise UserError(f"{name} is {value!r}; it must be {wanted}.") from None
+        raise UserError(f"{name} is {value[:80]!r}; it must be {_WANTED[kind]}.") from None
+
+
+def _typed(name: str, value: Any) -> Any:
+    """`value` in the type of the field, a whole number also from 3.0; UserError where it is of another type."""
+    kind = _plain(name)
+    if value is None and is_optional(name):
+        return None
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind):
+        raise UserError(f"{name} is {str(value)[:80]!r}; it must be {_WANTED[kind]}.")
     return value
+
+
+def _plain(name: str) -> type:
+    """bool, int, float or str: what the values of a setting are, beside None."""
+    kind = FIELDS[name]
+    if is_optional(name):
+        kind = next(k for k in get_args(kind) if k is not type(None))
+    return kind if isinstance(kind, type) else str
 
 
 def is_optional(name: str) -> bool:
     """Whether a setting may be none."""
-    return _is_union(FIELDS[name])
+    return get_origin(FIELDS[name]) in (Union, types.UnionType)
 
 
 def command_line(file: str, preset_name: str, config: RunConfig) -> str:
     """The command that starts the same run: the preset and every setting that differs from it."""
-    words = ["python -m gpt_demo train", shlex.quote(file), f"--preset {preset_name}"]
-    standard = preset(preset_name, {"max_steps": config.train.max_steps} if config.train.max_steps else {}).to_dict()
+    words = ["python -m gpt_demo train", shlex.quote(f"./{file}" if file.startswith("-") else file)]
+    words.append(f"--preset {preset_name}")
+    planned, most = PRESETS[preset_name].train.max_steps, config.train.max_steps
+    standard = preset(preset_name, {"max_steps": most} if most else {}).to_dict()
     for part, settings in config.to_dict().items():
         for name, value in settings.items():
-            if name == "max_steps":
-                differs = value != PRESETS[preset_name].train.max_steps
-            else:
-                differs = value != standard[part][name]
-            if differs:
-                words.append(f"--{name.replace('_', '-')} {shlex.quote(str(value).lower() if not isinstance(value, str) else value)}")
+            if value != (planned if name == "max_steps" else standard[part][name]):
+                words.append(_option(name, value))
     return " ".join(words)
 
 
-def _is_union(kind: Any) -> bool:
-    return get_origin(kind) in (Union, types.UnionType)
+def _option(name: str, value: Any) -> str:
+    text = value if isinstance(value, str) else str(value).lower()
+    gap = "=" if text.startswith("-") else " "  # argparse takes a word that begins with a dash for an option
+    return f"--{name.replace('_', '-')}{gap}{shlex.quote(text)}"

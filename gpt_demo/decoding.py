@@ -87,14 +87,14 @@ def generate(
     """
     check_whole("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS)
     ids = tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
-    window = _Window(model, ids or [tokenizer.end_of_text], max_new_tokens, use_cache)
+    window = Window(model, ids or [tokenizer.end_of_text], max_new_tokens, use_cache)
     text = _Text(tokenizer)
     end = tokenizer.end_of_text if stop_at_end_of_text else None
     return _generate(window, text, text.add(ids), sampling, max_new_tokens, end)
 
 
 def _generate(
-    window: _Window, text: _Text, start: str, sampling: Sampling, max_new_tokens: int, end: int | None
+    window: Window, text: _Text, start: str, sampling: Sampling, max_new_tokens: int, end: int | None
 ) -> Iterator[TokenChosen | Generated]:
     transforms, generator = sampling.transforms, sampling.generator()
     pieces, seconds = [start], 0.0
@@ -131,13 +131,13 @@ def next_token(
     return id, probabilities[0, id].log().item()
 
 
-class _Window:
+class Window:
     """The last n_ctx tokens of B rows, and the cache that saves computing all but the newest.
 
     Raises UserError on ids the model doesn't know.
     """
 
-    def __init__(self, model: GPT, ids: list[int], max_new_tokens: int, use_cache: bool) -> None:
+    def __init__(self, model: GPT, ids: list[int], max_new_tokens: int, use_cache: bool = True) -> None:
         V, self.n_ctx = model.config.n_vocab, model.config.n_ctx
         unknown = next((id for id in ids if not 0 <= id < V), None)
         if unknown is not None:
@@ -254,11 +254,11 @@ def beam_search(
     if not prompt_ids and end_of_text is None:
         raise UserError("The prompt is empty. Give at least one token to start from.")
     ids = list(prompt_ids) or [end_of_text or 0]
-    search = _Beams(n_beams, max_new_tokens, length_penalty, end_of_text, early_stopping)
-    return _beam_search(_Window(model, ids, max_new_tokens, use_cache), search)
+    search = BeamSearch(n_beams, max_new_tokens, length_penalty, end_of_text, early_stopping)
+    return _beam_search(Window(model, ids, max_new_tokens, use_cache), search)
 
 
-def _beam_search(window: _Window, search: _Beams) -> Iterator[BeamsAdvanced]:
+def _beam_search(window: Window, search: BeamSearch) -> Iterator[BeamsAdvanced]:
     event = None
     while event is None or search.goes_on(event):
         if event is not None:
@@ -269,7 +269,7 @@ def _beam_search(window: _Window, search: _Beams) -> Iterator[BeamsAdvanced]:
 
 
 @dataclass(frozen=True)
-class _Beams:
+class BeamSearch:
     """The rules of one search."""
 
     n_beams: int

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from typing import Literal, get_args
 
 import psutil
@@ -27,10 +28,10 @@ def pick_device() -> torch.device:
 def bf16_is_fast(device_type: str, width: int) -> bool:
     """Whether a matrix product at this width runs at least 1.5x faster in bf16 than in fp32, measured here and now.
 
-    Takes a fraction of a second, once. A processor that computes bf16 in software loses by far, so the measure is clear.
+    Takes a fraction of a second, once. A processor that computes bf16 in software loses by far: the measure is clear.
     """
     if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device_type != "cpu":
         return False
     width = min(max(width, 256), 1024)
@@ -63,9 +64,18 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def available_memory() -> int:
-    """Bytes that can be taken now without swapping."""
-    return int(psutil.virtual_memory().available)
+def available_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that can be taken now without swapping, and without passing the limit of the container this runs in."""
+    free = int(psutil.virtual_memory().available)
+    # Control groups of version 2, then of version 1: what the container may hold and what it holds.
+    names = (("", "memory.max", "memory.current"), ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"))
+    for folder, limit, used in names:
+        with suppress(OSError, ValueError, KeyError):  # not there, or no limit ("max")
+            files = cgroup / folder
+            stat = dict(line.split() for line in (files / "memory.stat").read_text().splitlines())
+            cached = int(stat["active_file"]) + int(stat["inactive_file"])  # of files, given up when memory is wanted
+            free = min(free, int((files / limit).read_text()) - int((files / used).read_text()) + cached)
+    return max(0, free)
 
 
 def used_memory() -> int:

@@ -19,14 +19,14 @@ from gpt_demo.tokenizer import Tokenizer
 
 def perplexity(loss: float) -> float:
     """exp(loss): the number of equally likely tokens that would be as hard to guess. loss in nats per token."""
-    return math.exp(loss) if loss < 700 else math.inf
+    return math.inf if loss > 700 else math.exp(loss)
 
 
 @torch.no_grad()
 def mean_loss(model: GPT, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32") -> tuple[float, int]:
     """Total negative log-likelihood / tokens, in nats, and the tokens counted, over batches of (x, y), each (B, T).
 
-    Batches may differ in size: every token weighs the same. Eval mode (no dropout) while it runs. (nan, 0) of no batches.
+    Batches may differ in size: every token weighs the same. Eval mode (no dropout) while it runs. No batches: (nan, 0).
     """
     training, device = model.training, model.device
     model.eval()
@@ -59,16 +59,17 @@ def reference_losses(ids: Tensor, n_vocab: int) -> dict[str, float]:
 
     uniform: ln V, knowing nothing. unigram: the entropy of the token frequencies. bigram: the conditional entropy of a
     token given the one before, H(X, Y) - H(X) (Shannon 1948, section 6). The last two are counted on `ids` themselves.
+    All predict every token but the first, as a model does, so 0 <= bigram <= unigram <= uniform (0 of fewer than two).
     """
     pairs = ids[:-1] * n_vocab + ids[1:]
     return {
         "uniform": math.log(n_vocab),
-        "unigram": _entropy(ids),
-        "bigram": _entropy(pairs) - _entropy(ids[:-1]),
+        "unigram": _entropy(ids[1:]),
+        "bigram": max(0.0, _entropy(pairs) - _entropy(ids[:-1])),
     }
 
 
 def _entropy(values: Tensor) -> float:
     counts = torch.unique(values, return_counts=True)[1].double()
     p = counts / counts.sum()
-    return float(-(p * p.log()).sum())
+    return max(0.0, float(-(p * p.log()).sum()))

@@ -7,8 +7,9 @@ and the HTTP API are four readers of the same events. A failure is not an event:
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 
@@ -19,14 +20,19 @@ class Event:
     kind: ClassVar[str] = ""
 
     def to_json(self) -> str:
-        """One line of JSON: the kind, then the fields. NaN and infinity become null."""
-        record = {"event": self.kind, **asdict(self)}
-        return json.dumps({key: finite(value) for key, value in record.items()}, ensure_ascii=False)
+        """One line of JSON, in ASCII: the kind, then the fields. NaN and infinity become null."""
+        return json.dumps({"event": self.kind, **finite(self)}, allow_nan=False)
 
 
 def finite(value: Any) -> Any:
-    """`value`, or None where JSON has no number for it."""
-    return None if isinstance(value, float) and not float("-inf") < value < float("inf") else value
+    """`value` as JSON can hold it: None for NaN and infinity, a dict for a dataclass, however deep."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return finite(vars(value)) if is_dataclass(value) else value
 
 
 # Training -------------------------------------------------------------------------------------------------------------
@@ -148,16 +154,23 @@ class Measured(Event):
 TRAINING_EVENTS: dict[str, type[Event]] = {
     cls.kind: cls for cls in (Started, Stepped, Evaluated, Sampled, Saved, Finished)
 }
+_TYPES = {kind: {f.name: f.type for f in fields(cls)} for kind, cls in TRAINING_EVENTS.items()}
 
 
-def training_event(line: str) -> Event:
-    """The event of one line of a run's events.jsonl (see `Event.to_json`).
+def training_event(line: str | bytes) -> Event:
+    """The event of one line of a run's events.jsonl (see `Event.to_json`); null is NaN in a field of numbers.
 
     Fields a newer or older version wrote and this one does not know are left out.
-    Raises KeyError or ValueError on a line that is no training event.
+    Raises ValueError on a line that is no training event.
     """
-    record = json.loads(line)
-    cls = TRAINING_EVENTS[record["event"]]
-    known = {f.name for f in fields(cls)}
-    values = {key: float("nan") if value is None else value for key, value in record.items() if key in known}
-    return cls(**values)
+    try:
+        record = json.loads(line)
+        kind = record["event"]
+        values = {
+            name: math.nan if record[name] is None and of == "float" else record[name]
+            for name, of in _TYPES[kind].items()
+            if name in record
+        }
+        return TRAINING_EVENTS[kind](**values)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"no training event: {line[:80]!r}") from error

@@ -1,4 +1,4 @@
-"""Fit to my clock: time a few real steps on this machine, then say how long a run takes, or make it as long as wanted."""
+"""Fit to my clock: time a few real steps here, then say how long a run takes, or make it as long as wanted."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ from gpt_demo.model import GPT
 from gpt_demo.recipes import Prepared
 from gpt_demo.training import TrainState, evaluation_batches, make_optimizer, sample, train
 
+NOTHING_BUT_STEPS = {
+    "eval_interval": 0, "sample_interval": 10**9, "sample_tokens": 1, "target_loss": 0.0,
+    "epochs": 0, "max_steps": 10**9,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -24,12 +29,13 @@ class Pace:
     step: float
     evaluation: float
     sample: float
+    steps_per_epoch: int
 
     def seconds(self, config: RunConfig, steps: int) -> float:
         """How long so many steps take, evaluations and samples included."""
         train = config.train
         evaluations = steps / train.eval_interval + 1 if train.eval_interval else 0
-        samples = steps / train.sample_interval if train.sample_interval else train.epochs
+        samples = steps / (train.sample_interval or self.steps_per_epoch)
         return steps * self.step + evaluations * self.evaluation + samples * self.sample
 
     def steps(self, config: RunConfig, seconds: float) -> int:
@@ -46,7 +52,7 @@ def measure_pace(prepared: Prepared, budget: float = 2.0) -> Pace:
     config = prepared.config
     device = pick_device()
     precision = resolve_precision(config.train.precision, device, config.model.n_embd)
-    bare = config.changed({"eval_interval": 0, "sample_interval": 10**9, "sample_tokens": 1, "epochs": 0, "max_steps": 10**6}).train
+    bare = config.changed(NOTHING_BUT_STEPS).train
     with torch.random.fork_rng():
         model = GPT(config.model, config.train.init).to(device)
         state = TrainState(model, make_optimizer(model, bare))
@@ -57,7 +63,8 @@ def measure_pace(prepared: Prepared, budget: float = 2.0) -> Pace:
                 seconds.append(prepared.plan.tokens_per_step / event.tokens_per_second)
                 if len(seconds) >= 3 and time.perf_counter() - started > budget:
                     break
-        return Pace(statistics.median(seconds[1:]), _evaluation(prepared, model, precision), _sample(prepared, model))
+        evaluation, writing = _evaluation(prepared, model, precision), _sample(prepared, model)
+    return Pace(statistics.median(seconds[1:]), evaluation, writing, prepared.plan.steps_per_epoch)
 
 
 def _evaluation(prepared: Prepared, model: GPT, precision: str) -> float:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from bisect import bisect_left
+from typing import TYPE_CHECKING
 
 from gpt_demo.events import Evaluated, Event, Finished, Sampled, Started, Stepped
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 STEP_COLUMNS = ("step", "tokens_seen", "loss", "learning_rate", "grad_norm", "tokens_per_second")
 EVALUATION_COLUMNS = ("step", "tokens_seen", "epoch", "train_loss", "val_loss")
 
 
 class History:
-    """Collects a run's events; every view of it is cheap, however long the run."""
+    """Collects a run's events; every view of it is cheap, however long the run.
+
+    One thread may add events while others look: a view never sees half a row.
+    """
 
     def __init__(self) -> None:
         self.started: Started | None = None
@@ -23,7 +30,8 @@ class History:
 
     def add(self, event: Event) -> None:
         if isinstance(event, Started):
-            self.started = event
+            self._forget_from(event.step)
+            self.started, self.finished = event, None
         elif isinstance(event, Stepped):
             _append(self.steps, event)
         elif isinstance(event, Evaluated):
@@ -33,9 +41,16 @@ class History:
         elif isinstance(event, Finished):
             self.finished = event
 
+    def _forget_from(self, step: int) -> None:
+        """A run that goes on from its last checkpoint does again what it had done since."""
+        self.steps = _rows_before(self.steps, step)
+        self.evaluations = _rows_before(self.evaluations, step)
+        self.samples = [sample for sample in self.samples if sample.step < step]
+
     @property
     def steps_done(self) -> int:
-        return int(self.steps["step"][-1]) + 1 if self.steps["step"] else 0
+        last = self.steps["step"][-1:]
+        return int(last[0]) + 1 if last else 0
 
     @property
     def best(self) -> int | None:
@@ -54,12 +69,14 @@ class History:
         """Steps and evaluations, at most about `most` rows of each: every k-th and the last, real values all."""
         return {"stepped": _thin(self.steps, most), "evaluated": _thin(self.evaluations, most)}
 
-    def table(self) -> Any:
-        """A pandas DataFrame with a row for every step; evaluations stand at their step, empty elsewhere."""
-        import pandas as pd
+    def table(self) -> DataFrame:
+        """A row for every step; evaluations stand at their step, empty elsewhere."""
+        import pandas as pd  # half a second, and only this needs it
 
-        steps, evaluations = pd.DataFrame(self.steps), pd.DataFrame(self.evaluations)
-        return steps.merge(evaluations.drop(columns="tokens_seen"), on="step", how="outer")
+        whole = {"step": "int64", "tokens_seen": "int64"}
+        steps, evaluations = (pd.DataFrame(_rows(c)).astype(whole) for c in (self.steps, self.evaluations))
+        table: DataFrame = steps.merge(evaluations.drop(columns="tokens_seen"), on="step", how="left")
+        return table
 
 
 def _append(columns: dict[str, list[float]], event: Event) -> None:
@@ -67,13 +84,24 @@ def _append(columns: dict[str, list[float]], event: Event) -> None:
         column.append(getattr(event, name))
 
 
+def _rows(columns: dict[str, list[float]]) -> dict[str, list[float]]:
+    """A copy; a row that is only half written is left out."""
+    n = min(map(len, columns.values()))
+    return {name: column[:n] for name, column in columns.items()}
+
+
+def _rows_before(columns: dict[str, list[float]], step: int) -> dict[str, list[float]]:
+    n = bisect_left(columns["step"], step)
+    return {name: column[:n] for name, column in columns.items()}
+
+
 def _thin(columns: dict[str, list[float]], most: int) -> dict[str, list[float | None]]:
-    n = min(len(column) for column in columns.values())  # a writer may be half way through a row
-    stride = max(1, math.ceil(n / most))
-    chosen = list(range(0, n, stride))
+    rows = _rows(columns)
+    n = len(rows["step"])
+    chosen = list(range(0, n, math.ceil(n / most) or 1))
     if n and chosen[-1] != n - 1:
         chosen.append(n - 1)
-    return {name: [_number(column[i]) for i in chosen] for name, column in columns.items()}
+    return {name: [_number(column[i]) for i in chosen] for name, column in rows.items()}
 
 
 def _number(value: float) -> float | None:

@@ -12,27 +12,37 @@ from torch import Tensor
 
 from gpt_demo.model import GPT
 from gpt_demo.store import ASSETS
-from gpt_demo.tokenizer import Tokenizer
+from gpt_demo.tokenizer import END_OF_TEXT, Tokenizer, byte_of_symbol
 
 # transformers keeps these four as (in, out), the transpose of a linear layer.
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 
 
 def export_folder(model: GPT, tokenizer: Tokenizer, folder: Path) -> Path:
-    """Write config.json and model.safetensors, for the gpt2 tokenizer vocab.json and merges.txt too; the folder.
+    """Write config.json and model.safetensors, and for all but cl100k_base vocab.json and merges.txt; the folder.
 
-    A model without query-key-value bias gets one of zeros, which computes the same.
+    `GPT2LMHeadModel.from_pretrained` and `GPT2Tokenizer.from_pretrained` open it. A model without query-key-value bias
+    gets one of zeros, which computes the same.
     """
     folder.mkdir(parents=True, exist_ok=True)
     save_file(to_huggingface(model), folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(_config(model, tokenizer), indent=2))
+    (folder / "config.json").write_text(json.dumps(_config(model, tokenizer), indent=2), encoding="utf-8")
+    if tokenizer.kind != "cl100k_base":  # which cuts a text by another pattern than GPT-2
+        _save_tokenizer(tokenizer, folder)
+    return folder
+
+
+def _save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """GPT-2's vocabulary files: every byte of a token, and of the two tokens of a merge, as a printable character."""
+    symbol_of = {byte: symbol for symbol, byte in byte_of_symbol().items()}
+    vocabulary = {"".join(symbol_of[b] for b in tokenizer.token_bytes(i)): i for i in range(tokenizer.n_vocab - 1)}
+    vocabulary[END_OF_TEXT] = tokenizer.end_of_text
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     if tokenizer.kind == "gpt2":
         shutil.copy(ASSETS / "gpt2" / "vocab.bpe", folder / "merges.txt")
-        letters = _letters()
-        vocabulary = {"".join(letters[b] for b in tokenizer.token_bytes(i)): i for i in range(tokenizer.n_vocab)}
-        vocabulary["<|endoftext|>"] = tokenizer.end_of_text
-        (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    return folder
+    else:
+        lines = ["#version: 0.2", *tokenizer.merges]
+        (folder / "merges.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def to_huggingface(model: GPT) -> dict[str, Tensor]:
@@ -68,10 +78,3 @@ def _config(model: GPT, tokenizer: Tokenizer) -> dict[str, object]:
         "eos_token_id": tokenizer.end_of_text,
         "torch_dtype": "float32",
     }
-
-
-def _letters() -> dict[int, str]:
-    """A printable character for each byte, as GPT-2's vocabulary file writes them: bytes without one come from 256 on."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [b for b in range(256) if b not in printable]
-    return {**{b: chr(b) for b in printable}, **{b: chr(256 + i) for i, b in enumerate(others)}}

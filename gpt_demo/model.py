@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpt_demo.errors import UserError
+from gpt_demo.fused_loss import head_loss, is_worthwhile
 
 Init = Literal["gpt2", "pytorch"]
 
@@ -39,8 +40,9 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"{name} is {value!r}; it must be a whole number, at least 1.")
         if self.n_embd % self.n_head:
             raise UserError(
                 f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head}), "
@@ -190,7 +192,7 @@ class GPT(nn.Module):
             self._init_gpt2()
 
     def _init_gpt2(self) -> None:
-        """Normal 0.02, positions 0.01, biases 0; what feeds the residual stream is scaled by 1/sqrt(2L) (paper, 2.3)."""
+        """Normal 0.02, positions 0.01, biases 0; what feeds the residual stream is divided by sqrt(2L) (paper, 2.3)."""
         for name, p in self.named_parameters():
             if name.endswith(".bias"):
                 nn.init.zeros_(p)
@@ -214,6 +216,16 @@ class GPT(nn.Module):
         loss = None if targets is None else F.cross_entropy(logits.flatten(0, 1), targets.flatten())
         return logits, loss
 
+    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """ids, targets (B, T) -> mean cross-entropy in nats per token: forward's loss, for training.
+
+        Under bf16 autocast on a CPU with a large vocabulary the logits are not kept (see fused_loss.py).
+        """
+        x = self.hidden_states(ids)
+        if is_worthwhile(self.head_weight):
+            return head_loss(x.flatten(0, 1), self.head_weight, targets.flatten())
+        return F.cross_entropy(self.head(x).flatten(0, 1), targets.flatten())
+
     def hidden_states(self, ids: Tensor, cache: KVCache | None = None, weights: list[Tensor] | None = None) -> Tensor:
         """ids (B, T) -> (B, T, C), what the head reads.
 
@@ -234,4 +246,9 @@ class GPT(nn.Module):
 
     def head(self, x: Tensor) -> Tensor:
         """(..., C) -> logits (..., V)."""
-        return F.linear(x, self.wte.weight if self.lm_head is None else self.lm_head.weight)
+        return F.linear(x, self.head_weight)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(V, C): the token embedding, or the head's own matrix where it is not tied."""
+        return self.wte.weight if self.lm_head is None else self.lm_head.weight

@@ -33,7 +33,7 @@ class Int8Linear(nn.Module):
 
 
 def lower_precision(model: GPT, precision: str) -> GPT:
-    """The model with its weights in `precision`, changed in place. int8 leaves embeddings and norms in fp32.
+    """The model with its weights in `precision`, changed in place. int8 leaves embeddings, norms and head in fp32.
 
     Raises UserError on an unknown precision.
     """

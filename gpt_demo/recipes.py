@@ -6,8 +6,8 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,23 @@ from safetensors.torch import load_file
 
 from gpt_demo.checkpoint import latest, load_checkpoint, save_checkpoint
 from gpt_demo.config import RunConfig
-from gpt_demo.data import Split, check_length, split_text
-from gpt_demo.decoding import Sampling, beam_search
+from gpt_demo.data import Split, check_length, clean_text, split_text
 from gpt_demo.devices import available_memory, pick_device, resolve_precision
 from gpt_demo.errors import UserError
 from gpt_demo.evaluation import reference_losses
-from gpt_demo.events import Event, Finished, Generated, Saved, Started, Stepped, TokenChosen
+from gpt_demo.events import Event, Finished, Saved, Started, Stepped
 from gpt_demo.huggingface import export_folder
-from gpt_demo.model import GPT
+from gpt_demo.model import GPT, GPTConfig
 from gpt_demo.runs import RunFolder, Runs
-from gpt_demo.store import ModelStore, load_model, load_weights
+from gpt_demo.store import ModelInfo, ModelStore, check_name, load_model, load_weights
 from gpt_demo.tokenizer import Tokenizer, make
-from gpt_demo.transforms import Stage, trace
 from gpt_demo.training import Plan, TrainingDiverged, TrainState, make_optimizer, train
+from gpt_demo.writing import beam_job, next_logits, next_token_stages
+
+__all__ = [
+    "Prepared", "beam_job", "check_memory", "create_run", "export_model", "keep_model", "next_logits",
+    "next_token_stages", "prepare", "resume_run", "train_job", "training_memory",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def create_run(
     config: RunConfig,
     *,
     preset_name: str = "quick",
-    name: str = "",
+    name: str | None = None,
     base: str | None = None,
     owner: str | None = None,
     source: str = "",
@@ -80,24 +84,42 @@ def create_run(
 
     Raises UserError on anything that would fail later: the text, the settings, the name, the memory.
     """
-    tokenizer = None
-    if base is not None:
-        model, tokenizer = store.load(base, owner)
-        config = RunConfig(config.data, replace(model.config, dropout=config.model.dropout), config.train)
+    text = clean_text(text)
+    tokenizer, parent = None, store.get(base, owner) if base else None
+    if parent is not None:
+        tokenizer = Tokenizer.load(parent.folder / "tokenizer.json")
+        config = continued(config, parent, tokenizer)
     prepared = prepare(text, config, tokenizer)
     check_memory(prepared.config)
-    name = name or runs.free_name(preset_name)
-    if store.folder(name).exists():
-        raise UserError(f"There is already a model called {name}. Choose another name.")
+    name = name or runs.free_name(preset_name, lambda n: store.folder(n).exists() or store.folder(n + BEST).exists())
+    check_run_name(name, store)
     return runs.create(
         name,
         owner,
         {"text.txt": text, "tokenizer.json": json.dumps(prepared.tokenizer.to_dict())},
         config=prepared.config.to_dict(),
         preset=preset_name,
-        base=str(store.get(base, owner).folder) if base else None,
+        base=base,
+        base_folder=str(parent.folder) if parent else None,
         source=source,
     )
+
+
+def continued(config: RunConfig, parent: ModelInfo, tokenizer: Tokenizer) -> RunConfig:
+    """The configuration of a run that goes on from a stored model: it keeps that model's shape and tokenizer."""
+    if parent.config.n_vocab != tokenizer.n_vocab:
+        raise UserError(f"The model {parent.name} has more tokens than its tokenizer, so it can't be trained further.")
+    shape = replace(parent.config, dropout=config.model.dropout)
+    return RunConfig(replace(config.data, tokenizer=tokenizer.kind), shape, config.train)
+
+
+def check_run_name(name: str, store: ModelStore) -> None:
+    """UserError where the models of a run, NAME and NAME-best, can't be called so."""
+    check_name(name, 64 - len(BEST))
+    if name.endswith(BEST):
+        raise UserError(f"Names that end in {BEST} are kept for the best model of a run. Choose another name.")
+    store.check_free(name)
+    store.check_free(name + BEST)
 
 
 def resume_run(folder: RunFolder, changes: Mapping[str, Any] | None = None) -> None:
@@ -111,36 +133,55 @@ def resume_run(folder: RunFolder, changes: Mapping[str, Any] | None = None) -> N
         raise UserError(
             f"A resumed run keeps its {', '.join(sorted(fixed))}. What may change: {', '.join(sorted(MAY_CHANGE))}."
         )
-    config = RunConfig.from_dict(folder.info["config"]).changed(changes)
-    checkpoint, text = latest(folder.path), (folder.path / "text.txt").read_text(encoding="utf-8")
-    plan = prepare(text, config, Tokenizer.load(folder.path / "tokenizer.json")).plan
-    done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
-    if done >= plan.total_steps:
+    if folder.is_locked():
+        raise UserError(f"The run {folder.name} is already going on.")
+    config = _config(folder).with_length(changes)
+    prepared = _prepared(folder, config)
+    check_memory(config)
+    done, total = _steps_done(folder), prepared.plan.total_steps
+    if done > total or (done == total and folder.status == "finished"):
         raise UserError(f"The run {folder.name} has done all its {done} steps. To go on, raise max_steps above {done}.")
     folder.update(config=config.to_dict())
 
 
+def _config(folder: RunFolder) -> RunConfig:
+    return RunConfig.from_dict(folder.info.get("config", {}))
+
+
+def _prepared(folder: RunFolder, config: RunConfig) -> Prepared:
+    """The run's text, tokenised and split again."""
+    try:
+        text = (folder.path / "text.txt").read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"The text of the run {folder.name} can't be read: {error}") from error
+    return prepare(text, config, Tokenizer.load(folder.path / "tokenizer.json"))
+
+
+def _steps_done(folder: RunFolder) -> int:
+    """According to the last checkpoint."""
+    checkpoint = latest(folder.path)
+    return int(checkpoint.name.split("-")[1]) if checkpoint else 0
+
+
+FROM_MODEL = {f.name for f in fields(GPTConfig)} - {"dropout"} | {"tokenizer"}  # what a stored model sets for a run
+BEST = "-best"  # what the name of a run's best model ends in
 MAY_CHANGE = {
     "epochs", "max_steps", "eval_interval", "eval_batches", "sample_interval", "sample_prompt", "sample_tokens",
     "sample_temperature", "sample_top_k", "target_loss", "save_seconds",
 }  # fmt: skip
 
 
-def train_job(folder: RunFolder, store: ModelStore) -> Iterator[Event]:
+def train_job(folder: RunFolder, store: ModelStore) -> Generator[Event, None, None]:
     """Begin the run of a folder, or go on from its last checkpoint, and record its events.
 
-    Saves as it goes and when it is closed after a `Stepped`; the finished model goes into the store under the run's name.
+    Saves as it goes and when it is closed after a `Stepped`; when it is finished, the model goes into the store.
     """
-    checkpoint = latest(folder.path)
-    step = int(checkpoint.name.split("-")[1]) if checkpoint else 0
-    return folder.record(_train_job(folder, store), step)  # type: ignore[arg-type]
+    return folder.record(_train_job(folder, store), _steps_done(folder))
 
 
-def _train_job(folder: RunFolder, store: ModelStore) -> Iterator[Event]:
-    config = RunConfig.from_dict(folder.info["config"])
-    tokenizer = Tokenizer.load(folder.path / "tokenizer.json")
-    text = (folder.path / "text.txt").read_text(encoding="utf-8")
-    prepared = prepare(text, config, tokenizer)
+def _train_job(folder: RunFolder, store: ModelStore) -> Generator[Event, None, None]:
+    config = _config(folder)
+    prepared = _prepared(folder, config)
     device = pick_device()
     precision = folder.info.get("precision") or resolve_precision(config.train.precision, device, config.model.n_embd)
     folder.update(precision=precision)
@@ -150,9 +191,9 @@ def _train_job(folder: RunFolder, store: ModelStore) -> Iterator[Event]:
     saved_at, saved_step, whole = time.monotonic(), state.step, True
     finished: Finished | None = None
     try:
-        for event in train(state, prepared.split, tokenizer, config.train, precision):
+        for event in train(state, prepared.split, prepared.tokenizer, config.train, precision):
             if isinstance(event, Finished):
-                finished = event
+                finished, whole = event, True
                 break
             whole = isinstance(event, Stepped)
             yield event
@@ -160,6 +201,7 @@ def _train_job(folder: RunFolder, store: ModelStore) -> Iterator[Event]:
                 path = save_checkpoint(folder.path, state)
                 saved_at, saved_step = time.monotonic(), state.step
                 yield Saved(str(path))
+            whole = False  # now the next step is computed
     except TrainingDiverged:
         whole = True  # the step was not taken
         raise
@@ -178,16 +220,14 @@ def _open_state(folder: RunFolder, config: RunConfig, device: torch.device) -> T
         return load_checkpoint(checkpoint, config.train, device)
     torch.manual_seed(config.train.seed)
     model = GPT(config.model, config.train.init)
-    base = folder.info.get("base")
+    base = folder.info.get("base_folder")
     if base:
         load_weights(model, Path(base) / "model.safetensors")
     model = model.to(device)
     return TrainState(model, make_optimizer(model, config.train))
 
 
-def _started(
-    folder: RunFolder, prepared: Prepared, state: TrainState, device: torch.device, precision: str
-) -> Started:
+def _started(folder: RunFolder, prepared: Prepared, state: TrainState, device: torch.device, precision: str) -> Started:
     config = prepared.config
     return Started(
         run=folder.name,
@@ -212,84 +252,57 @@ def keep_model(folder: RunFolder, store: ModelStore) -> Path:
 
     Raises UserError if the run has no checkpoint yet.
     """
-    checkpoint = latest(folder.path)
-    if checkpoint is None:
-        raise UserError(f"The run {folder.name} has not saved anything yet, so there is no model to keep.")
-    info = folder.info
-    config = RunConfig.from_dict(info["config"])
-    tokenizer = Tokenizer.load(folder.path / "tokenizer.json")
+    for _ in range(5):
+        checkpoint = latest(folder.path)
+        if checkpoint is None:
+            raise UserError(f"The run {folder.name} has not saved anything yet, so there is no model to keep.")
+        try:
+            return _keep(folder, checkpoint, store)
+        except FileNotFoundError:
+            continue  # the run goes on, and has just replaced its checkpoint by a newer one
+    raise UserError(f"The checkpoint of the run {folder.name} can't be read. Stop the run and try again.")
+
+
+def _keep(folder: RunFolder, checkpoint: Path, store: ModelStore) -> Path:
+    info, shape = folder.info, _config(folder).model
     numbers = json.loads((checkpoint / "state.json").read_text())
-    about = {
-        "run": folder.name,
-        "owner": info.get("owner"),
-        "source": info.get("source"),
-        "preset": info.get("preset"),
-        "base": info.get("base"),
-        "created": time.time(),
-    }
-    best_step = numbers["best_step"]
-    if best_step is not None and best_step != numbers["step"] - 1:
-        best = load_file(checkpoint / f"best-{best_step}.safetensors")
-        at_best = {"step": best_step, "val_loss": numbers["best_val_loss"]}
-        store.save(f"{folder.name}-best", config.model, best, tokenizer, {**about, **at_best})
+    last, best = numbers["step"] - 1, numbers["best_step"]
     weights = load_file(checkpoint / "model.safetensors")
-    at_end = {"step": numbers["step"] - 1, "train_loss": numbers["train_loss"], "val_loss": numbers["val_loss"]}
-    return store.save(folder.name, config.model, weights, tokenizer, {**about, **at_end})
+    best_weights = load_file(checkpoint / f"best-{best}.safetensors") if best not in (None, last) else None
+    tokenizer = Tokenizer.load(folder.path / "tokenizer.json")
+    about = {key: info.get(key) for key in ("owner", "source", "preset", "base")}
+    about |= {"run": folder.name, "created": time.time()}
+    best_name = folder.name + BEST
+    if best_weights is not None:
+        at_best = {"step": best, "val_loss": numbers["best_val_loss"]}
+        store.save(best_name, shape, best_weights, tokenizer, {**about, **at_best})
+    elif store.folder(best_name).exists():  # from when the run had gone less far
+        store.delete(best_name, info.get("owner"))
+    at_end = {"step": last, "train_loss": numbers["train_loss"], "val_loss": numbers["val_loss"]}
+    return store.save(folder.name, shape, weights, tokenizer, {**about, **at_end})
 
 
 def export_model(folder: RunFolder, target: Path, *, for_transformers: bool) -> None:
     """Write the run's last model into the folder `target`, in this app's layout or in the one transformers opens.
 
-    Raises UserError if nothing has been saved yet, or if transformers has no tokenizer for it.
+    Raises UserError if nothing has been saved yet.
     """
     with tempfile.TemporaryDirectory() as scratch:
         kept = keep_model(folder, ModelStore(Path(scratch), starter=None))
-        if not for_transformers:
+        if for_transformers:
+            export_folder(*load_model(kept), target)
+        else:
             shutil.copytree(kept, target)
-            return
-        model, tokenizer = load_model(kept)
-        if tokenizer.kind != "gpt2":
-            raise UserError(
-                f"This model was trained with the tokenizer {tokenizer.kind}, which transformers' GPT-2 does not have. "
-                "Download it as safetensors, or train with the gpt2 tokenizer."
-            )
-        export_folder(model, tokenizer, target)
-
-
-def next_token_stages(model: GPT, tokenizer: Tokenizer, prompt: str, sampling: Sampling) -> tuple[Stage, ...]:
-    """The distribution of the token after the prompt, at every stage from the model's own to what is drawn from."""
-    ids = (tokenizer.encode(prompt) or [tokenizer.end_of_text])[-model.config.n_ctx :]
-    context = torch.tensor([ids], device=model.device)
-    with torch.inference_mode():
-        logits = model.head(model.hidden_states(context)[:, -1]).float().cpu()
-    return trace(logits[:, : tokenizer.n_vocab], context.cpu(), sampling.transforms)
-
-
-def beam_job(
-    model: GPT, tokenizer: Tokenizer, prompt: str, n_beams: int, length_penalty: float, max_new_tokens: int
-) -> Iterator[TokenChosen | Generated]:
-    """The best text of a beam search, its tokens told when the search is done."""
-    ids, started = tokenizer.encode(prompt), time.perf_counter()
-    logprobs: dict[tuple[int, ...], float] = {(): 0.0}
-    best = None
-    for step in beam_search(model, ids, n_beams, max_new_tokens, length_penalty, tokenizer.end_of_text):
-        logprobs.update({h.ids: h.logprob for h in (*step.live, *step.finished)})
-        best = step.best[0] if step.best else best
-    assert best is not None  # a search has at least one step, and its last one finishes what is live
-    kept = [id for id in best.ids if id != tokenizer.end_of_text]
-    pieces = token_texts(tokenizer, kept) + [""] * (len(best.ids) - len(kept))
-    for i, (id, piece) in enumerate(zip(best.ids, pieces, strict=True)):
-        yield TokenChosen(id, piece, logprobs[best.ids[: i + 1]] - logprobs[best.ids[:i]])
-    speed = len(best.ids) / (time.perf_counter() - started)
-    reason = "end_of_text" if len(kept) < len(best.ids) else "length"
-    yield Generated(prompt + "".join(pieces), len(best.ids), speed, reason)
 
 
 def training_memory(config: RunConfig) -> int:
-    """Bytes a run takes at its highest, about: weights, gradients, two moments and the best weights kept, 4 bytes each;
-    what a backward pass needs of every layer; the logits and their gradient."""
+    """Bytes a run takes at its highest, about: weights, gradients, two moments and the best weights, 4 bytes a number;
+    what a backward pass needs of every layer; the logits and their gradients. (The factors are measured, in fp32.)"""
     shape, batch = config.model, config.train.batch_size
-    per_token = shape.n_layer * (34 * shape.n_embd) + 3 * shape.n_vocab  # floats
+    layer = 18 * shape.n_embd  # numbers per token
+    if shape.dropout:  # then attention on the CPU keeps its weights and masks
+        layer += 3 * shape.n_embd + 4 * shape.n_head * shape.n_ctx
+    per_token = shape.n_layer * layer + 12 * shape.n_embd + 3 * shape.n_vocab
     return 4 * (5 * shape.n_params + batch * shape.n_ctx * per_token)
 
 
@@ -301,10 +314,3 @@ def check_memory(config: RunConfig) -> None:
             f"This run needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free. "
             "Lower n_embd, n_layer, n_ctx or batch_size, or take a tokenizer with fewer tokens."
         )
-
-
-def token_texts(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
-    """The text that each token adds; characters of several tokens come with their last one."""
-    decoder = tokenizer.stream_decoder()
-    texts = [decoder.decode(id) for id in ids]
-    return [*texts[:-1], texts[-1] + decoder.finish()] if texts else []

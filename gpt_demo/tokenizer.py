@@ -266,7 +266,7 @@ def _cut_long_blanks(text: str) -> Iterator[str]:
 
 
 @cache
-def _byte_of_symbol() -> dict[str, int]:
+def byte_of_symbol() -> dict[str, int]:
     """The characters that stand for bytes in merges, in the order of GPT-2's first 256 ids: printable Latin-1 stands
     for itself, all other bytes, in order, for U+0100, U+0101, ... (OpenAI's encoder.py)."""
     printable = [value for value in range(256) if chr(value).isprintable() and chr(value) != " "]
@@ -277,7 +277,7 @@ def _byte_of_symbol() -> dict[str, int]:
 
 def _ranks(merges: Iterable[str]) -> dict[bytes, int]:
     """token -> id: the 256 bytes, then one token per merge ("Ġ t"), in order. Raises KeyError or ValueError else."""
-    byte_of = _byte_of_symbol()
+    byte_of = byte_of_symbol()
     ranks = {bytes([value]): i for i, value in enumerate(byte_of.values())}
     for merge in merges:
         left, right = (bytes(byte_of[symbol] for symbol in token) for token in merge.split(" "))

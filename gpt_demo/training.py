@@ -1,7 +1,7 @@
 """Training: a generator of events. No files, no prints, no widgets.
 
-`TrainState` is all that changes; `train` moves it forward. Whenever `train` has yielded a `Stepped`, the state is whole:
-saved then and loaded again, it goes on as if nothing had happened, bit for bit on the CPU.
+`TrainState` is all that changes; `train` moves it forward. Whenever `train` has yielded a `Stepped`, the state is
+whole: saved then and loaded again, it goes on as if nothing had happened, bit for bit on the CPU.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TrainConfig:
     batch_size: int = 16  # windows per batch
     grad_accum_steps: int = 1  # batches per optimizer step
     learning_rate: float = 2e-3  # highest
-    min_learning_rate: float | None = 2e-4  # where cosine decay ends; none: no decay
+    min_learning_rate: float | None = 2e-4  # where cosine decay ends, if that is lower; none: no decay
     warmup_steps: int = 20  # linear
     decay_steps: int = 0  # step at which the decay ends; 0: the planned end
     weight_decay: float = 0.1
@@ -91,7 +91,7 @@ class Plan:
     """How long a run is, from its configuration and the number of training tokens."""
 
     total_steps: int
-    horizon: int  # step at which the learning rate reaches its minimum
+    horizon: int  # the learning rate is at its minimum from step horizon - 1 on
     steps_per_epoch: int
     tokens_per_epoch: int
     tokens_per_step: int
@@ -110,25 +110,24 @@ class Plan:
         tokens_per_epoch = n_batches * batch_tokens if config.batches == "windows" else train_tokens
         tokens_per_step = batch_tokens * config.grad_accum_steps
         steps_per_epoch = max(1, round(tokens_per_epoch / tokens_per_step))
-        planned = config.epochs * steps_per_epoch or config.max_steps
+        planned = math.ceil(config.epochs * tokens_per_epoch / tokens_per_step) or config.max_steps
         total = min(planned, config.max_steps or planned)
         return cls(total, config.decay_steps or planned, steps_per_epoch, tokens_per_epoch, tokens_per_step)
 
 
 def learning_rate(config: TrainConfig, horizon: int, step: int) -> float:
-    """At step (from 0): linear warmup, then cosine decay to the minimum at `horizon` (Loshchilov and Hutter 2017)."""
+    """At step (from 0): linear warmup, then cosine decay to the minimum at horizon - 1 (Loshchilov and Hutter 2017)."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     if config.min_learning_rate is None:
         return config.learning_rate
+    lowest = min(config.min_learning_rate, config.learning_rate)
     progress = min(1.0, (step - config.warmup_steps) / max(1, horizon - 1 - config.warmup_steps))
-    return config.min_learning_rate + (config.learning_rate - config.min_learning_rate) * (
-        0.5 + 0.5 * math.cos(math.pi * progress)
-    )
+    return lowest + (config.learning_rate - lowest) * (0.5 + 0.5 * math.cos(math.pi * progress))
 
 
 def make_optimizer(model: GPT, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019), fused; weight decay on all parameters, or on matrices only (not on vectors)."""
+    """AdamW (Loshchilov and Hutter 2019), fused; weight decay on all parameters, or on matrices (not on vectors)."""
     params = list(model.parameters())
     decayed = [p for p in params if config.decay == "all" or p.dim() >= 2]
     spared = [p for p in params if config.decay == "matrices" and p.dim() < 2]
@@ -217,8 +216,9 @@ def _endless_batches(
 def _optimizer_step(
     state: TrainState, batches: Iterator[tuple[Tensor, Tensor]], config: TrainConfig, rate: float, precision: str
 ) -> tuple[float, float]:
-    """One update from grad_accum_steps batches: the mean loss before it and the norm of the gradient before clipping."""
+    """One update from grad_accum_steps batches: the mean loss before it and the gradient's norm before clipping."""
     model, optimizer, device = state.model, state.optimizer, state.model.device
+    epoch_batch, epoch_rng, rng = state.epoch_batch, state.epoch_rng, torch.get_rng_state()
     optimizer.zero_grad(set_to_none=True)
     total = 0.0
     for x, y in islice(batches, config.grad_accum_steps):
@@ -229,6 +229,8 @@ def _optimizer_step(
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf).item()
     if not math.isfinite(total) or not math.isfinite(norm):
         what = "loss" if not math.isfinite(total) else "gradient"
+        state.epoch_batch, state.epoch_rng = epoch_batch, epoch_rng
+        torch.set_rng_state(rng)
         raise TrainingDiverged(
             f"The {what} stopped being a number at step {state.step}, so the run ended there; the state before that "
             f"step is kept. Try a lower learning_rate (it was {rate:.2g}), more warmup_steps, or grad_clip 1."

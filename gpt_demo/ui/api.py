@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
 
 from gpt_demo.config import preset as preset_config
+from gpt_demo.data import clean_text
 from gpt_demo.decoding import Sampling, generate
+from gpt_demo.errors import UserError
 from gpt_demo.events import Generated, TokenChosen
-from gpt_demo.recipes import create_run, keep_model, next_token_stages, train_job
+from gpt_demo.recipes import create_run, keep_model, next_token_stages
 from gpt_demo.store import STARTER
-from gpt_demo.ui.quotas import check_config, check_runs, check_text
+from gpt_demo.tokenizer import Tokenizer
+from gpt_demo.transforms import Stage
+from gpt_demo.ui.quotas import check_config, check_length, check_runs, check_text
 from gpt_demo.ui.session import Services, ensure_token, owner, sentences
 
 UPDATE_SECONDS = 0.1
@@ -32,7 +37,7 @@ class Api:
         for function in (
             self.generate, self.next_token_distribution, self.train, self.run_status, self.stop_run, self.models,
         ):  # fmt: skip
-            gr.api(function, api_name=function.__name__)
+            gr.api(function, api_name=function.__name__)  # type: ignore[attr-defined]
 
     def generate(
         self,
@@ -48,12 +53,14 @@ class Api:
         owner_token: str = "",
     ) -> Iterator[dict[str, Any]]:
         """Continue the prompt: a stream of {"text": all so far, "tokens": [{"id", "text", "logprob"}, ...]}."""
-        with sentences():
-            sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed)
-            gpt, tokenizer = self.services.store.load(model, owner(owner_token))
+        with sentences(plain=True):
+            sampling = _sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed)
+            length = _whole("max_new_tokens", max_new_tokens)
+            check_length(self.services.limits, length)
+            gpt, tokenizer = self.services.store.load(_text("model", model), owner(_text("owner_token", owner_token)))
             tokens: list[dict[str, Any]] = []
             shown = time.perf_counter()
-            for event in generate(gpt, tokenizer, prompt, sampling, max_new_tokens):
+            for event in generate(gpt, tokenizer, _text("prompt", prompt), sampling, length):
                 if isinstance(event, TokenChosen):
                     tokens.append({"id": event.id, "text": event.text, "logprob": event.logprob})
                 if isinstance(event, Generated) or time.perf_counter() - shown > UPDATE_SECONDS:
@@ -73,66 +80,109 @@ class Api:
         owner_token: str = "",
     ) -> dict[str, Any]:
         """Every stage from the model's own distribution to what is drawn from, each with its top_n tokens."""
-        with sentences():
-            sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
-            gpt, tokenizer = self.services.store.load(model, owner(owner_token))
-            stages = next_token_stages(gpt, tokenizer, prompt, sampling)
-        result = []
-        for stage in stages:
-            best = stage.probabilities.topk(min(max(int(top_n), 1), len(stage.probabilities)))
-            result.append({
-                "name": stage.name,
-                "kept": stage.kept,
-                "removed_mass": stage.removed_mass,
-                "entropy": stage.entropy,
-                "tokens": [
-                    {"id": i, "text": tokenizer.token_bytes(i).decode("utf-8", "replace"), "probability": p}
-                    for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-                ],
-            })  # fmt: skip
-        return {"stages": result}
+        with sentences(plain=True):
+            sampling = _sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+            count = _whole("top_n", top_n)
+            gpt, tokenizer = self.services.store.load(_text("model", model), owner(_text("owner_token", owner_token)))
+            stages = next_token_stages(gpt, tokenizer, _text("prompt", prompt), sampling)
+        return {"stages": [_stage(stage, tokenizer, count) for stage in stages]}
 
     def train(self, text: str, preset: str = "quick", name: str = "") -> dict[str, str]:
         """Start a run; {"run", "owner"}: the owner is a secret that the other two endpoints ask for."""
         token = ensure_token("")
-        with sentences():
-            config = preset_config(preset)
+        with sentences(plain=True):
+            config = preset_config(_text("preset", preset))
+            text = clean_text(_text("text", text))
             check_text(self.services.limits, text)
             check_config(self.services.limits, config)
             check_runs(self.services, token)
             folder = create_run(
                 self.services.runs, self.services.store, text, config,
-                preset_name=preset, name=name, owner=owner(token), source="the API",
+                preset_name=preset, name=_text("name", name).strip(), owner=owner(token), source="the API",
             )  # fmt: skip
-            self.services.runs.start(folder, lambda f: train_job(f, self.services.store))
+            self.services.work(folder)
         return {"run": folder.name, "owner": token}
 
     def run_status(self, run: str, owner: str) -> dict[str, Any]:
         """{"run", "status", "message", "events": the last ones}."""
-        with sentences():
-            folder = self.services.runs.get(run, _key(owner))
-            live = self.services.runs.live(run)
-            events = live.events if live else list(folder.events())
-        last = [json.loads(event.to_json()) for event in events[-LAST_EVENTS:]]
-        return {"run": run, "status": folder.status, "message": folder.message, "events": last}
+        with sentences(plain=True):
+            folder = self.services.run(_text("run", run), _secret(owner))
+            live = self.services.runs.live(folder.name)
+            recorded = live.events if live and live.events else folder.events()
+            events = deque(recorded, LAST_EVENTS)
+            status, message = folder.status, folder.message
+        last = [json.loads(event.to_json()) for event in events]
+        return {"run": folder.name, "status": status, "message": message, "events": last}
 
     def stop_run(self, run: str, owner: str) -> dict[str, Any]:
         """Stop the run and keep its model: {"run", "status", "saved": the model's name, "steps"}."""
-        with sentences():
-            folder = self.services.runs.get(run, _key(owner))
-            live = self.services.runs.live(run)
+        with sentences(plain=True):
+            folder = self.services.run(_text("run", run), _secret(owner))
+            live = self.services.runs.live(folder.name)
             if live is not None:
                 live.stop()
                 live.join(120)
             keep_model(folder, self.services.store)
-        steps = self.services.runs.history(folder).steps_done
-        return {"run": run, "status": folder.status, "saved": run, "steps": steps}
+            steps = self.services.runs.history(folder).steps_done
+        return {"run": folder.name, "status": folder.status, "saved": folder.name, "steps": steps}
 
     def models(self) -> list[str]:
         """The names that can be used, the starter first."""
         return [info.name for info in self.services.store.list()]
 
 
-def _key(token: str) -> str:
-    """The owner of a token; a wrong one owns nothing."""
-    return owner(token) or "nobody"
+# Nothing that comes in has been checked: Gradio only documents the types.
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise UserError(f"{name} is {value!r:.60}; it must be a text.")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"{name} is {value!r:.60}; it must be a number.")
+    return value
+
+
+def _whole(name: str, value: Any) -> int:
+    number = _number(name, value)
+    if number != number or number in (float("inf"), float("-inf")) or int(number) != number:
+        raise UserError(f"{name} is {value!r:.60}; it must be a whole number.")
+    return int(number)
+
+
+def _secret(value: Any) -> str:
+    """What must be shown to see a run; without any, not even the runs that belong to nobody are seen."""
+    token = _text("owner", value)
+    if not token:
+        raise UserError("owner is empty. Give the one that /train gave with the run.")
+    return token
+
+
+def _sampling(
+    temperature: Any, top_k: Any, top_p: Any, min_p: Any, repetition_penalty: Any, seed: Any = 0
+) -> Sampling:  # fmt: skip
+    return Sampling(
+        _number("temperature", temperature),
+        _whole("top_k", top_k),
+        _number("top_p", top_p),
+        _number("min_p", min_p),
+        _number("repetition_penalty", repetition_penalty),
+        _whole("seed", seed),
+    )
+
+
+def _stage(stage: Stage, tokenizer: Tokenizer, count: int) -> dict[str, Any]:
+    best = stage.probabilities.topk(min(max(count, 1), len(stage.probabilities)))
+    return {
+        "name": stage.name,
+        "kept": stage.kept,
+        "removed_mass": stage.removed_mass,
+        "entropy": stage.entropy,
+        "tokens": [
+            {"id": i, "text": tokenizer.token_bytes(i).decode("utf-8", "replace"), "probability": p}
+            for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ],
+    }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import gradio as gr
 
 from gpt_demo.runs import Runs
@@ -9,7 +12,7 @@ from gpt_demo.store import ModelStore
 from gpt_demo.ui.api import Api
 from gpt_demo.ui.models_tab import ModelsTab
 from gpt_demo.ui.playground_tab import PlaygroundTab
-from gpt_demo.ui.session import Limits, Services, ensure_token, is_public, owner_state
+from gpt_demo.ui.session import QUEUED, QUIET, Limits, Services, ensure_token, is_public, owner, owner_state, sentences
 from gpt_demo.ui.train_form import TrainForm
 from gpt_demo.ui.train_live import TrainLive
 
@@ -24,20 +27,34 @@ def build_app(store: ModelStore, runs: Runs) -> gr.Blocks:
     with gr.Blocks(title="GPT, from scratch", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         token = owner_state()
         gr.Markdown(INTRODUCTION, elem_id="introduction")
-        with gr.Tabs():
-            with gr.Tab("Train"), gr.Row():
+        with gr.Tabs() as tabs:
+            with gr.Tab("Train", id="train"), gr.Row():
                 with gr.Column(scale=4, min_width=320):
                     form = TrainForm(services)
                 with gr.Column(scale=7, min_width=320):
-                    live = TrainLive(services, token)
-            with gr.Tab("Playground") as playground_tab:
+                    live = TrainLive(services, token, form)
+            with gr.Tab("Playground", id="playground") as playground_tab:
                 playground = PlaygroundTab(services, token)
-            with gr.Tab("Models") as models_tab:
+            with gr.Tab("Models", id="models") as models_tab:
                 models = ModelsTab(services, token)
+        page.load(ensure_token, token, token, **QUIET)
         form.connect(page)
-        live.connect(page, form)
+        live.connect(page)
         playground.connect(page, playground_tab)
         models.connect(page, models_tab)
+        for button, name in ((live.write, live.run), (models.write, models.model)):
+            chosen = button.click(partial(_check, services), [token, name], tabs, **QUEUED)
+            chosen.success(None, name, js=_WANTED, **QUIET)
         Api(services).connect()
-        page.load(ensure_token, token, token, queue=False, api_visibility="private", show_progress="hidden")
     return page
+
+
+# The Playground looks there for the model that it is to show.
+_WANTED = "(name) => { window.gptDemoWanted = name; window.dispatchEvent(new Event('gpt-demo-wanted')); }"
+
+
+def _check(services: Services, token: str, name: str | None) -> Any:
+    """Open the Playground, if the model is there."""
+    with sentences():
+        services.store.get(name or "", owner(token))
+    return gr.Tabs(selected="playground")

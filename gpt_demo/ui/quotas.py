@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpt_demo.config import RunConfig
 from gpt_demo.errors import UserError
 from gpt_demo.ui.format import count
-from gpt_demo.ui.session import Limits, Services, owner
+from gpt_demo.ui.session import Limits, Services
 
 ALIVE = ("waiting", "running")
 
@@ -26,27 +26,35 @@ def check_config(limits: Limits | None, config: RunConfig) -> None:
     if config.model.n_params > limits.params:
         raise UserError(
             f"This model has {count(config.model.n_params)} parameters; this public server trains up to "
-            f"{count(limits.params)}. Lower width, layers or vocabulary, or run the app on your own machine."
+            f"{count(limits.params)}. Lower n_embd, n_layer or n_vocab, or run the app on your own machine."
         )
     if not 0 < config.train.max_steps <= limits.steps:
-        raise UserError(f"This public server trains up to {limits.steps:,} steps. Set Steps to that or less.")
+        raise UserError(f"This public server trains up to {limits.steps:,} steps. Set max_steps to that or less.")
     batch = config.train.batch_size * config.train.grad_accum_steps * config.model.n_ctx
     if batch > limits.tokens_per_step:
         raise UserError(
             f"A step of this run reads {batch:,} tokens; this public server takes up to {limits.tokens_per_step:,}. "
-            "Lower batch size or context length."
+            "Lower batch_size or n_ctx."
         )
 
 
-def check_runs(services: Services, token: str) -> None:
-    """UserError where the visitor has a run going on, or too many kept, or the queue is full."""
+def check_length(limits: Limits | None, tokens: int) -> None:
+    """UserError where too much is to be written at once."""
+    if limits and tokens > limits.new_tokens:
+        raise UserError(
+            f"This public server writes up to {limits.new_tokens:,} tokens at once; {tokens:,} were asked for."
+        )
+
+
+def check_runs(services: Services, token: str, *, resuming: bool = False) -> None:
+    """UserError where the visitor has a run going on, or too many kept (for a new one), or the queue is full."""
     limits = services.limits
     if limits is None:
         return
-    folders = services.runs.list(owner(token))
+    folders = services.runs_of(token)
     if any(folder.status in ALIVE for folder in folders):
         raise UserError("One of your runs is still going on. Stop it, or wait until it has ended.")
-    if len(folders) >= limits.runs:
+    if len(folders) >= limits.runs and not resuming:
         raise UserError(f"This public server keeps {limits.runs} runs per visitor. Delete one under Compare first.")
     if services.runs.waiting() >= limits.waiting:
         raise UserError("Too many runs are waiting for their turn. Come back in some minutes; nothing is lost.")

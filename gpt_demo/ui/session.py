@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import html
 import os
+import re
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import gradio as gr
 
+from gpt_demo.config import EXPLANATIONS
 from gpt_demo.errors import UserError
-from gpt_demo.runs import Runs
-from gpt_demo.store import ModelStore, owner_key
+from gpt_demo.recipes import train_job
+from gpt_demo.runs import RunFolder, Runs
+from gpt_demo.store import ModelInfo, ModelStore, owner_key
+
+# How a listener runs. Quiet: at once, however many wait, for what happens often and raises nothing a visitor must see.
+# Queued: the only way that Gradio shows an error's sentence; for buttons.
+QUIET: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+QUEUED: dict[str, Any] = {"concurrency_limit": 16, "api_visibility": "private", "show_progress": "hidden"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,7 @@ class Limits:
     tokens_per_step: int = 16_384
     runs: int = 5
     waiting: int = 8
+    new_tokens: int = 1_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,30 @@ class Services:
     store: ModelStore
     runs: Runs
     limits: Limits | None  # None: a private machine, no quotas
+    measuring: threading.Lock = field(default_factory=threading.Lock)  # held while steps are timed: no run starts then
+
+    def runs_of(self, token: str | None) -> list[RunFolder]:
+        """The visitor's runs, the newest first. On a private machine also those of the command line."""
+        folders = self.runs.list(owner(token))
+        return [folder for folder in folders if not self.limits or folder.info.get("owner") == owner(token)]
+
+    def run(self, name: str | None, token: str | None) -> RunFolder:
+        """One of the visitor's runs; UserError where it is none of theirs."""
+        if not name:
+            raise UserError("No run is chosen. Start one, or choose one from the list.")
+        folder = self.runs.get(name, owner(token))
+        if self.limits and folder.info.get("owner") != owner(token):
+            raise UserError(f"There is no run called {name!r} among yours.")
+        return folder
+
+    def may_delete(self, info: ModelInfo, token: str | None) -> bool:
+        """Not the starter; on a public server only what the visitor has made."""
+        return not self.store.is_starter(info) and (not self.limits or info.owner == owner(token) is not None)
+
+    def work(self, folder: RunFolder) -> None:
+        """Put the run to work, after the timing of steps that may be going on."""
+        with self.measuring:
+            self.runs.start(folder, lambda f: train_job(f, self.store))
 
 
 def is_public() -> bool:
@@ -56,10 +92,22 @@ def owner(token: str | None) -> str | None:
     return owner_key(token) if token else None
 
 
+_FIELD = re.compile(r"\b(an? )?(" + "|".join(name for name in EXPLANATIONS if "_" in name) + r")\b")
+
+
+def in_words(sentence: str) -> str:
+    """A sentence of the core with the settings called as the page calls them: n_ctx becomes "Context length"."""
+    return _FIELD.sub(lambda match: f'{match[1] or ""}"{EXPLANATIONS[match[2]][0]}"', sentence)
+
+
 @contextmanager
-def sentences() -> Iterator[None]:
-    """What a user caused is said to them in its own words, and not printed on the server."""
+def sentences(*, plain: bool = False) -> Iterator[None]:
+    """What a user caused is said to them in its own words, and not printed on the server.
+
+    The page's messages are HTML, so what stands in them is escaped; `plain` is for programs.
+    """
     try:
         yield
     except UserError as error:
-        raise gr.Error(str(error), title="That did not work", duration=15, print_exception=False) from error
+        message = str(error) if plain else html.escape(in_words(str(error)), quote=False)
+        raise gr.Error(message, title="That did not work", duration=15, print_exception=False) from error

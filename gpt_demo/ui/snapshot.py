@@ -2,50 +2,65 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from gpt_demo.config import EXPLANATIONS
 from gpt_demo.devices import used_memory
 from gpt_demo.evaluation import perplexity
 from gpt_demo.history import History
 from gpt_demo.runs import RunFolder, Status
 from gpt_demo.ui.format import count, duration, number, size
+from gpt_demo.ui.session import in_words
+
+POINTS, POINTS_OF_OTHERS = 400, 120  # of steps and of evaluations, for each run
 
 
 def chart_snapshot(runs: Sequence[tuple[str, History]]) -> dict[str, Any]:
     """The chart's data (format: charts.py): the first run is the current one, the others lie behind it."""
     started = runs[0][1].started if runs else None
-    tokens_per_epoch = started.tokens_per_epoch if started else None
     return {
         "runs": [_chart_run(name, history, i) for i, (name, history) in enumerate(runs)],
-        "references": dict(started.references) if started else {},
+        "references": {name: short(loss) for name, loss in started.references.items()} if started else {},
         "total_tokens": started.total_tokens if started else None,
-        "tokens_per_epoch": tokens_per_epoch,
+        "tokens_per_epoch": started.tokens_per_epoch or None if started else None,
     }
 
 
 def _chart_run(name: str, history: History, index: int) -> dict[str, Any]:
-    columns = history.columns()
-    per_epoch = history.started.tokens_per_epoch if history.started else 1
+    columns = history.columns(POINTS_OF_OTHERS if index else POINTS)
     for table in columns.values():
         table["tokens"] = table.pop("tokens_seen")
     stepped = columns["stepped"]
-    stepped["epoch"] = [tokens / per_epoch if tokens is not None else None for tokens in stepped["tokens"]]
+    stepped["epoch"] = [_epoch(tokens, history) for tokens in stepped["tokens"]]
+    rounded = {kind: {key: [short(v) for v in column] for key, column in t.items()} for kind, t in columns.items()}
     best = history.best
-    place = {
-        "step": history.evaluations["step"][best],
-        "tokens": history.evaluations["tokens_seen"][best],
-        "epoch": history.evaluations["epoch"][best],
-    } if best is not None else None  # fmt: skip
+    place = None
+    if best is not None:
+        at = {key: short(column[best]) for key, column in history.evaluations.items()}
+        place = {"step": at["step"], "tokens": at["tokens_seen"], "epoch": at["epoch"], "val_loss": at["val_loss"]}
     return {
         "name": name,
         "color_index": index,
         "current": index == 0,
-        **columns,
-        "best": {**place, "val_loss": history.evaluations["val_loss"][best]} if place and best is not None else None,
+        **rounded,
+        "best": place,
         "overfit_from": place if history.overfits else None,
     }
+
+
+def _epoch(tokens: float | None, history: History) -> float | None:
+    per_epoch = history.started.tokens_per_epoch if history.started else 0
+    return tokens / per_epoch if tokens is not None and per_epoch else None
+
+
+def short(value: float | None) -> float | None:
+    """To five significant digits, so that what is sent twice a second is small; whole numbers as they are."""
+    if isinstance(value, float) and math.isfinite(value) and not value.is_integer():
+        return float(f"{value:.5g}")
+    return value
 
 
 def status_data(folder: RunFolder, history: History, status: Status) -> dict[str, Any]:
@@ -62,29 +77,24 @@ def status_data(folder: RunFolder, history: History, status: Status) -> dict[str
         "fraction": done / total if total else 0,
         "label": label,
         "facts": _facts(history, status),
-        "message": folder.message or _message(history, status),
+        "message": in_words(folder.message) or _message(history, status),
     }
 
 
 def _facts(history: History, status: Status) -> list[list[str]]:
-    """The last numbers, each with what it means."""
-    facts = []
-    if history.evaluations["step"]:
-        train, val = history.evaluations["train_loss"][-1], history.evaluations["val_loss"][-1]
-        facts += [
-            ["training loss", number(train), "nats per token, as last evaluated"],
-            ["validation loss", number(val), "nats per token, on text that is never trained on"],
-            ["perplexity", number(perplexity(val), 1), "exp(validation loss)"],
-        ]
-    if history.steps["step"]:
-        facts.append(["tokens per second", count(recent_speed(history)), "median of the last 20 steps"])
-    if history.started:
-        facts.append(["parameters", count(history.started.n_params), "numbers that are learned"])
-        computed = f"{history.started.precision} on {history.started.device}"
-        facts.append(["computed in", computed, "precision and device"])
-    if status == "running":
-        facts.append(["memory", size(used_memory()), "what the whole app holds now"])
-    return facts
+    """The last numbers, each with what it means. Always the same ones, so that nothing moves when they come."""
+    started, dash = history.started, number(None)
+    train, val = ((history.evaluations[key] or [math.nan])[-1] for key in ("train_loss", "val_loss"))
+    speed = count(recent_speed(history)) if history.steps["step"] else dash
+    return [
+        ["training loss", number(train), "nats per token, as last evaluated"],
+        ["validation loss", number(val), "nats per token, on text that is never trained on"],
+        ["perplexity", number(perplexity(val), 1) if math.isfinite(val) else dash, "exp(validation loss)"],
+        ["tokens/s", speed, "median of the last 20 steps"],
+        ["parameters", count(started.n_params) if started else dash, "numbers that are learned"],
+        ["computed in", f"{started.precision} on {started.device}" if started else dash, "precision and device"],
+        ["memory", size(used_memory()) if status == "running" else dash, "what the whole app holds now"],
+    ]
 
 
 def recent_speed(history: History) -> float:
@@ -93,30 +103,38 @@ def recent_speed(history: History) -> float:
 
 def seconds_left(history: History) -> float:
     """Steps left at the pace of the last ones."""
-    if not history.started or not history.steps["step"]:
-        return float("inf")
+    speed = recent_speed(history) if history.steps["step"] else 0.0
+    if not history.started or not speed or not history.steps_done:
+        return math.inf
     tokens_per_step = history.steps["tokens_seen"][-1] / history.steps_done
-    return (history.started.total_steps - history.steps_done) * tokens_per_step / recent_speed(history)
+    return (history.started.total_steps - history.steps_done) * tokens_per_step / speed
 
 
 def _message(history: History, status: Status) -> str:
+    """What the state means and what to do next."""
     if status == "waiting":
         return "Another run is training; this one starts when it has ended."
     if status == "paused":
         return "Paused; its state is saved. Resume goes on exactly where it stopped."
     if status == "interrupted":
         return "The app stopped while this run was training. Resume goes on from its last checkpoint."
+    if status == "stopped":
+        return "Stopped; the model is kept. Resume goes on exactly where it stopped."
     if history.overfits:
         return (
             "The validation loss rises while the training loss falls: the model now learns the text by heart. "
             "The best point is marked and kept as a model of its own."
         )
+    if status == "finished":
+        took = f" in {duration(history.finished.seconds)}" if history.finished else ""
+        reason = " at its target loss" if history.finished and history.finished.reason == "target" else ""
+        return f"Finished{took}{reason}. The model is ready: let it write in the Playground."
     return ""
 
 
 def samples_data(history: History, most: int = 40) -> list[dict[str, Any]]:
     """Samples, the newest first."""
-    prompt = history.started.config["train"]["sample_prompt"] if history.started else ""
+    prompt = history.started.config.get("train", {}).get("sample_prompt", "") if history.started else ""
     return [
         {"step": f"{s.step:,}", "epoch": f"{s.epoch:.1f}", "prompt": prompt, "text": s.text}
         for s in reversed(history.samples[-most:])
@@ -124,19 +142,25 @@ def samples_data(history: History, most: int = 40) -> list[dict[str, Any]]:
 
 
 def differences(runs: Sequence[tuple[str, History]]) -> dict[str, Any]:
-    """A table of the runs: the settings that are not the same in all, and how each came out."""
+    """A table of the runs: the settings that are not the same in all, the texts' lengths, and how each came out."""
     known = [(name, history) for name, history in runs if history.started]
-    flat = [
-        {key: value for part in history.started.config.values() for key, value in part.items()}
-        for _, history in known
-        if history.started
-    ]
-    keys = [key for key in (flat[0] if flat else {}) if len({str(settings.get(key)) for settings in flat}) > 1]
-    rows = [[key, *(str(settings.get(key)) for settings in flat)] for key in keys]
-    rows.append(["steps done", *(f"{history.steps_done:,}" for _, history in known)])
-    rows.append(["last validation loss", *(_last(history) for _, history in known)])
-    rows.append(["best validation loss", *(_best(history) for _, history in known)])
-    return {"head": ["", *(name for name, _ in known)], "rows": rows if known else [], "note": "Tick runs to compare."}
+    started = [history.started for _, history in known if history.started]
+    settings = [{key: value for part in start.config.values() for key, value in part.items()} for start in started]
+    keys = dict.fromkeys(key for one in settings for key in one)
+    rows = [[EXPLANATIONS.get(key, (key,))[0], *(_setting(one.get(key)) for one in settings)] for key in keys]
+    rows.append(["Training tokens", *(f"{start.train_tokens:,}" for start in started)])
+    rows.append(["Parameters", *(count(start.n_params) for start in started)])
+    rows = [row for row in rows if len(set(row[1:])) > 1]
+    rows.append(["Steps done", *(f"{history.steps_done:,}" for _, history in known)])
+    rows.append(["Last validation loss", *(_last(history) for _, history in known)])
+    rows.append(["Best validation loss", *(_best(history) for _, history in known)])
+    return {"head": ["", *(name for name, _ in known)], "rows": rows if known else []}
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _last(history: History) -> str:

@@ -8,8 +8,38 @@ import gradio as gr
 
 from gpt_demo.store import ASSETS
 
-SCRIPTS = ("train_chart.js", "views.js")
-STYLES = ("styles.css", "train_chart.css")
+SCRIPTS = (
+    "train_chart.js",
+    "views.js",
+    "sampler.js",
+    "lab/core.js",
+    "lab/common.js",
+    "lab/tree.js",
+    "lab/story.js",
+    "lab/controls.js",
+    "lab/text.js",
+    "lab/dart.js",
+    "lab/dist.js",
+    "lab/branches.js",
+    "lab/write.js",
+    "lab/setup.js",
+    "lab/lanes.js",
+    "lab/race.js",
+    "lab/beamtree.js",
+    "lab/beamparts.js",
+    "lab/beams.js",
+    "lab/toy.js",
+    "lab/link.js",
+    "lab/receipt.js",
+    "lab/examples.js",
+    "lab/share.js",
+    "lab/stage.js",
+    "lab/live.js",
+    "lab/deck.js",
+    "lab/drawer.js",
+    "lab/present.js",
+)
+STYLES = ("styles.css", "train_chart.css", "lab/lab.css", "lab/race.css", "lab/toy.css", "lab/present.css")
 FONT = ["system-ui", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 

@@ -1,4 +1,4 @@
-"""Parts of the page drawn by assets/views.js from JSON. Users' and models' text reaches the page as text, never as HTML."""
+"""Parts of the page drawn by assets/views.js from JSON: text of users and models is shown as text, never as HTML."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ const root = element.querySelector(".view");
 const draw = () => {
   const views = window.gptDemoViews;
   if (!views) return setTimeout(draw, 30);
-  views.draw(root, "NAME", props.value, trigger);
+  views.draw(root, "NAME", props.value);
 };
 draw();
 watch("value", draw);

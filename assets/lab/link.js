@@ -1,0 +1,178 @@
+// Links: the state of the Playground as the part of an address behind "#", and back.
+//
+//   #lab=j<base64url of the JSON>   or   #lab=z<base64url of the JSON, compressed with deflate-raw>
+//
+// The JSON is {"state": lab.state} and, for a scene, {"present": {"at": n, "deck": null for the one that comes with the
+// app, or the deck}}. A link comes from anywhere, so what is in it is checked value by value before it is used.
+"use strict";
+
+(() => {
+  const { START, STEP_NAMES, OFF } = window.gptDemoLab;
+  const PREFIX = "#lab=";
+  const LONG = 300; // characters of JSON from which compressing pays
+  const MOST = 4_000_000; // characters of JSON that are read
+  const BROKEN = "This link can't be read: a part of it is missing or was changed. Ask for it again, or for the JSON.";
+
+  // Characters ----------------------------------------------------------------------------------------------------------
+
+  function toBase64url(bytes) {
+    let text = "";
+    for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+    return btoa(text).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+  }
+
+  function fromBase64url(text) {
+    if (!/^[\w-]+$/.test(text)) throw new Error(BROKEN);
+    const binary = atob(text.replace(/-/g, "+").replace(/_/g, "/"));
+    return Uint8Array.from(binary, (character) => character.charCodeAt(0));
+  }
+
+  /** All bytes of a stream, up to `most`: a few characters can be compressed gigabytes. */
+  async function collect(stream, most) {
+    const reader = stream.getReader();
+    const chunks = [];
+    let length = 0;
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      chunks.push(value);
+      length += value.length;
+      if (length > most) {
+        reader.cancel().catch(() => {});
+        throw new Error("This link holds more than this page reads.");
+      }
+    }
+    return new Uint8Array(await new Blob(chunks).arrayBuffer());
+  }
+
+  const through = (bytes, transform, most) => collect(new Blob([bytes]).stream().pipeThrough(transform), most);
+
+  /** {"state", ...} to "#lab=...". */
+  async function write(payload) {
+    const json = JSON.stringify(payload);
+    const bytes = new TextEncoder().encode(json);
+    if (json.length < LONG || !window.CompressionStream) return `${PREFIX}j${toBase64url(bytes)}`;
+    return `${PREFIX}z${toBase64url(await through(bytes, new CompressionStream("deflate-raw"), Infinity))}`;
+  }
+
+  /** "#lab=..." to what was written. Rejects with a sentence. */
+  async function read(hash) {
+    try {
+      const [kind, data] = [hash[PREFIX.length], hash.slice(PREFIX.length + 1)];
+      if (!hash.startsWith(PREFIX) || data.length > MOST) throw new Error(BROKEN);
+      let bytes = fromBase64url(data);
+      if (kind === "z") bytes = await through(bytes, new DecompressionStream("deflate-raw"), MOST);
+      else if (kind !== "j") throw new Error(BROKEN);
+      const payload = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+      if (!isRecord(payload) || !(isRecord(payload.state) || isRecord(payload.present))) throw new Error(BROKEN);
+      return payload;
+    } catch (error) {
+      throw error.message.startsWith("This link") ? error : new Error(BROKEN);
+    }
+  }
+
+  // Values --------------------------------------------------------------------------------------------------------------
+
+  const isRecord = (x) => typeof x === "object" && x !== null && !Array.isArray(x);
+  const isText = (most) => (x) => typeof x === "string" && x.length <= most;
+  const isBoolean = (x) => typeof x === "boolean";
+  const isWhole = (low, high) => (x) => Number.isInteger(x) && x >= low && x <= high;
+  const isNumber = (low, high) => (x) => typeof x === "number" && x >= low && x <= high;
+  const isList = (most, item) => (x) => Array.isArray(x) && x.length <= most && x.every(item);
+
+  const isOneOf = (...values) => (x) => values.includes(x);
+
+  const VALUES = {
+    repetition_penalty: isNumber(1e-9, 1e9),
+    temperature: (x) => x === 0 || isNumber(1e-9, 1e9)(x),
+    top_k: isWhole(0, 1e7),
+    top_p: (x) => isNumber(0, 1)(x) && x > 0,
+    min_p: isNumber(0, 1),
+  };
+  const isStep = (x) => isRecord(x) && Object.hasOwn(VALUES, x.name) && VALUES[x.name](x.value);
+  const isSteps = (x) => isList(STEP_NAMES.length, isStep)(x) && new Set(x.map((step) => step.name)).size === x.length;
+
+  function isTree(x) {
+    try {
+      return isRecord(x) && Boolean(window.gptDemoLab.Tree.from(x));
+    } catch {
+      return false;
+    }
+  }
+
+  const isToy = (x) =>
+    isRecord(x) &&
+    isNumber(0.1, 5)(x.temperature) &&
+    isWhole(0, 9)(x.top_k) &&
+    isNumber(0, 1)(x.u) &&
+    x.u < 1 &&
+    (x.draws === 0 || x.draws === 1000);
+
+  const isBeams = (x) =>
+    isRecord(x) &&
+    isWhole(1, 10)(x.beams) &&
+    isWhole(1, 200)(x.length) &&
+    isNumber(-10, 10)(x.length_penalty) &&
+    isBoolean(x.early);
+
+  const CHECKS = {
+    panel: isText(40),
+    model: isText(64),
+    prompt: isText(200_000),
+    steps: isSteps,
+    greedy: isBoolean,
+    seed: isWhole(0, Number.MAX_SAFE_INTEGER),
+    length: isWhole(1, 5000),
+    stop: isBoolean,
+    shown: isWhole(1, 100),
+    order: isOneOf("raw", "final"),
+    colour: isOneOf("probability", "rank", "entropy", "nothing"),
+    speed: isNumber(0.01, 1000),
+    tree: isTree,
+    lanes: isList(12, isRecord), // read through lanesOf()
+    beams: isBeams,
+    ngram: isWhole(1, 20),
+    toy: isToy,
+  };
+
+  /** Like the value at the start: the same type, for records the same types of the same entries. */
+  function isLike(start, x) {
+    if (Array.isArray(start)) return isList(20_000, (item) => !start.length || isLike(start[0], item))(x);
+    if (isRecord(start)) return isRecord(x) && Object.keys(start).every((key) => isLike(start[key], x[key]));
+    return start === null || (typeof x === typeof start && (typeof x !== "number" || Number.isFinite(x)));
+  }
+
+  /** All five steps: those of `steps` in their order, the others, off, where they would stand between them. */
+  function allSteps(steps) {
+    const all = steps.map(({ name, value }) => ({ name, value }));
+    STEP_NAMES.forEach((name, place) => {
+      if (all.some((step) => step.name === name)) return;
+      const next = all.findIndex((step) => STEP_NAMES.indexOf(step.name) > place);
+      all.splice(next < 0 ? all.length : next, 0, { name, value: OFF[name] });
+    });
+    return all;
+  }
+
+  /** What can be used of a state from outside, and the names of what can't: {state, wrong}. */
+  function clean(raw) {
+    const state = {};
+    const wrong = [];
+    for (const key of Object.keys(START)) {
+      if (!isRecord(raw) || !Object.hasOwn(raw, key)) continue;
+      const holds = CHECKS[key] ?? ((x) => isLike(START[key], x));
+      if (holds(raw[key])) state[key] = key === "steps" ? allSteps(raw.steps) : structuredClone(raw[key]);
+      else wrong.push(key);
+    }
+    return { state, wrong };
+  }
+
+  window.gptDemoLink = {
+    PREFIX,
+    CHECKS, // a panel may add a check for what it puts into the state
+    is: { isRecord, isText, isBoolean, isWhole, isNumber, isList, isSteps },
+    isLink: (hash) => hash.startsWith(PREFIX),
+    write,
+    read,
+    clean,
+  };
+})();

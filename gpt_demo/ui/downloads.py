@@ -1,0 +1,76 @@
+"""Files to take home: of a run its figure, numbers and model; of the store a model."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from gpt_demo.history import History
+from gpt_demo.recipes import export_model
+from gpt_demo.runs import RunFolder
+from gpt_demo.ui.charts import save_figure
+from gpt_demo.ui.session import QUEUED, QUIET, sentences
+from gpt_demo.ui.snapshot import chart_snapshot
+
+OF_A_RUN = {
+    "Figure as PNG": "png",
+    "Figure as PDF": "pdf",
+    "Numbers as CSV": "csv",
+    "Model (safetensors)": "model",
+    "Model for transformers": "huggingface",
+}
+# One click is enough: the browser saves the file as soon as its link is there. The link stays, to save it again.
+_SAVE = """async () => {
+  for (let i = 0; i < 100; i++) {
+    const link = document.querySelector("#ID a[download]");
+    if (link && link.href !== window.gptDemoSaved) {
+      window.gptDemoSaved = link.href;
+      return link.click();
+    }
+    await new Promise((done) => setTimeout(done, 50));
+  }
+}"""
+
+
+class Downloads:
+    """Where the file appears, and the wiring of the buttons that ask for one."""
+
+    def __init__(self, elem_id: str) -> None:
+        self.elem_id = elem_id
+        self.file = gr.File(label="Ready to save", visible=False, interactive=False, elem_id=elem_id)
+
+    def connect(self, button: gr.Button, write: Callable[..., Path], inputs: list[Any]) -> None:
+        """On a click, `write(folder, *inputs)` makes the file in an empty folder, and the browser saves it."""
+
+        def handle(*values: Any) -> Any:
+            # In Gradio's own cache: nobody can guess the folder, nothing is copied, and old files are deleted.
+            folder = Path(self.file.GRADIO_CACHE) / secrets.token_hex(16)
+            folder.mkdir(parents=True)
+            with sentences():
+                return gr.update(value=str(write(folder, *values)), visible=True)
+
+        limit = {"concurrency_id": "downloads", "concurrency_limit": 2}
+        made = button.click(handle, inputs, self.file, **{**QUEUED, **limit})
+        made.success(None, js=_SAVE.replace("ID", self.elem_id), **QUIET)
+
+
+def export_run(kind: str, folder: RunFolder, runs: list[tuple[str, History]], target: Path) -> Path:
+    """Write what is asked of the run (see OF_A_RUN) into the folder `target`; the file. `runs`: those on the chart."""
+    if kind in ("png", "pdf"):
+        return save_figure(chart_snapshot(runs), target / f"{folder.name}.{kind}")
+    if kind == "csv":
+        runs[0][1].table().to_csv(target / f"{folder.name}.csv", index=False)
+        return target / f"{folder.name}.csv"
+    suffix = "-transformers" if kind == "huggingface" else ""
+    export_model(folder, target / "files" / folder.name, for_transformers=kind == "huggingface")
+    return zip_folder(target / "files" / folder.name, target / f"{folder.name}{suffix}")
+
+
+def zip_folder(folder: Path, target: Path) -> Path:
+    """`target`.zip, in which the files stand in a folder of their name."""
+    return Path(shutil.make_archive(str(target), "zip", folder.parent, folder.name))
