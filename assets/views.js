@@ -127,9 +127,8 @@
       root.querySelector("progress").value = data.fraction;
       facts(data.facts, root.querySelector(".facts"));
       const message = root.querySelector(".message");
-      setText(message, data.message);
-      message.className = `message ${data.state === "failed" ? "trouble" : "notice"}`;
-      message.hidden = !data.message;
+      setText(message, data.message || "\u00a0"); // the place of one line is always there
+      message.className = `message ${!data.message ? "none" : data.state === "failed" ? "trouble" : "notice"}`;
       setText(root.querySelector(".spoken"), `The run ${data.name} is ${data.state}.`);
     },
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
@@ -97,7 +96,7 @@ def _load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) ->
     with torch.device("meta"):
         model = GPT(GPTConfig(**record["model"]), init="pytorch")
     load_weights(model, folder / "model.safetensors")
-    model = copy.deepcopy(model).to(device).requires_grad_(True)  # copied for the reason that `_copies` gives
+    model = model.to(device).requires_grad_(True)
     state = TrainState(model, make_optimizer(model, config), **numbers, epoch_rng=tensors.get("epoch_rng"))
     if state.step:
         for name, p in model.named_parameters():

@@ -26,6 +26,8 @@ class Event:
 
 def finite(value: Any) -> Any:
     """`value` as JSON can hold it: None for NaN and infinity, a dict for a dataclass, however deep."""
+    if value is None or isinstance(value, (int, str)):
+        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -63,7 +63,7 @@ class RunFolder:
         """Take the run for this process; its death frees it, as `release` does. UserError where it is taken."""
         lock = self._file_lock()
         try:
-            lock.acquire(timeout=0.5)  # somebody's look at the status holds it for a moment
+            lock.acquire(timeout=0.5, poll_interval=0.01)  # somebody's look at the status holds it for a moment
         except Timeout:
             raise UserError(f"The run {self.name} is already going on.") from None
         return lock

@@ -51,7 +51,7 @@ def token_scores(model: GPT, n_vocab: int, ids: Sequence[int], first: int, last:
 def _scores(model: GPT, n_vocab: int, hidden: Tensor, chosen: Tensor) -> list[Score]:
     """hidden (T, C), the token chosen after each (T,)."""
     scores = []
-    for rows, ids in zip(hidden.split(_ROWS_AT_ONCE), chosen.split(_ROWS_AT_ONCE), strict=True):
+    for rows, ids in zip(torch.split(hidden, _ROWS_AT_ONCE), torch.split(chosen, _ROWS_AT_ONCE), strict=True):
         logits = model.head(rows).float()[:, :n_vocab]
         raw, ids = logits.double().log_softmax(1), ids[:, None]
         own = raw.gather(1, ids)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import re
-import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +12,13 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from browser import Visitor, launch
+from playwright.sync_api import Browser, Page, expect
 
 from gpt_demo.errors import UserError
 from gpt_demo.ui import charts
 
+pytest_plugins = ["browser"]
 ASSETS = Path(__file__).parents[1] / "assets"
 SCRIPT = (ASSETS / "train_chart.js").read_text(encoding="utf-8")
 STYLES = (ASSETS / "train_chart.css").read_text(encoding="utf-8")
@@ -234,45 +234,31 @@ for column in (SNAPSHOTS["no epochs"]["runs"][0][kind] for kind in ("stepped", "
     column["epoch"] = [None] * len(column["epoch"])
 
 
-async def launch() -> tuple[gr.Blocks, str]:
-    """One chart and a button for each snapshot. In a coroutine, since Gradio else makes event loops it never closes."""
+def build() -> gr.Blocks:
+    """One chart and a button for each snapshot."""
     with gr.Blocks(analytics_enabled=False) as demo:
         chart = charts.training_chart()
         for name, snapshot in SNAPSHOTS.items():
             value = charts.snapshot_json(snapshot)
             gr.Button(name).click(lambda value=value: value, None, chart, queue=False)
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"])
-    options: dict[str, Any] = {"css": STYLES, "head": f"<script>{SCRIPT}</script>", "theme": theme, "ssr_mode": False}
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **options)
-    return demo, url
+    return demo
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    demo, address = asyncio.run(launch())
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"])
+    head = f"<script>{SCRIPT}</script>"
+    demo, address = launch(build, {"css": STYLES, "head": head, "theme": theme, "ssr_mode": False})
     yield address
-    demo.close()
-
-
-@pytest.fixture(scope="module")
-def chromium(url: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        path = shutil.which("chromium") or playwright.chromium.executable_path
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    demo.close(verbose=False)
 
 
 @pytest.fixture(scope="module")
 def opened(url: str, chromium: Browser) -> Iterator[tuple[Page, list[str]]]:
     """The page, loaded once for all tests, and the errors its scripts have raised."""
-    page = chromium.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(url)
-    yield page, errors
-    page.close()
+    visitor = Visitor(chromium.new_context())
+    yield visitor.open(url), visitor.errors
+    visitor.context.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, get_args
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpt_demo.__main__ import _changes, _parse
@@ -87,6 +87,7 @@ def test_no_name_stands_for_two_settings() -> None:
     assert len(FIELDS) == sum(len(fields(part)) for part in (DataConfig, GPTConfig, TrainConfig))
 
 
+@settings(max_examples=50)
 @given(st.sampled_from(list(PRESETS)), CHANGES)
 @example("quick", {"sample_prompt": "- a list"})
 @example("quick", {"sample_prompt": "--max-steps"})
@@ -110,6 +111,7 @@ def test_command_names_only_what_differs() -> None:
     assert command_line("x.txt", "quick", config) == f"python -m gpt_demo train x.txt --preset quick {options}"
 
 
+@settings(max_examples=50)
 @given(st.sampled_from(list(PRESETS)), CHANGES)
 def test_dict_round_trip(name: str, changes: dict[str, Any]) -> None:
     config = preset(name, changes)

@@ -131,11 +131,11 @@ def test_reference_losses_by_hand() -> None:
     assert list(found) == ["uniform", "unigram", "bigram"]
 
 
-def test_pairs_of_large_ids_do_not_collide() -> None:
-    ids = torch.tensor([100_255, 100_276, 100_255, 0, 100_276, 100_276])
-    followers = {100_255: [100_276, 0], 100_276: [100_255, 100_276], 0: [100_276]}
-    expected = sum(len(after) / 5 * math.log(len(set(after))) for after in followers.values())
-    assert reference_losses(ids, 100_277)["bigram"] == pytest.approx(expected)
+def test_pairs_are_told_apart_at_the_ends_of_a_vocabulary() -> None:
+    last = 100_276
+    found = reference_losses(torch.tensor([0, last, 0, 1, 0, last, 1, 0]), last + 1)
+    after_0 = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))  # last, 1, last
+    assert found["bigram"] == pytest.approx(3 / 7 * after_0 + 2 / 7 * math.log(2))  # after last: 0, 1; after 1: 0, 0
 
 
 @settings(deadline=None, max_examples=300)

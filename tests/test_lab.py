@@ -248,7 +248,7 @@ def bars(draw: st.DrawFn) -> Tensor:
     return torch.tensor(weights, dtype=torch.float64) / sum(weights)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(bars(), st.floats(0, 1, exclude_max=True))
 def test_a_dart_hits_the_part_it_falls_into(p: Tensor, u: float) -> None:
     id = hit(p, u)
@@ -257,7 +257,7 @@ def test_a_dart_hits_the_part_it_falls_into(p: Tensor, u: float) -> None:
     assert before - 1e-12 <= u < before + float(p[id]) + 1e-12
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(bars())
 def test_darts_at_the_ends_and_at_even_distances(p: Tensor) -> None:
     order = sorted((i for i in range(len(p)) if p[i] > 0), key=lambda i: (-float(p[i]), i))

@@ -190,10 +190,15 @@ def test_closed_inside_a_step_keeps_the_last_whole_state(home: Home, uninterrupt
     assert steps(folder.events()) == uninterrupted
 
 
+@pytest.mark.parametrize(("save_seconds", "saved"), [(0, ["checkpoint-3"]), (1000, [])])
 def test_an_error_inside_a_step_keeps_the_last_whole_state(
-    home: Home, uninterrupted: list[tuple[int, float]], monkeypatch: pytest.MonkeyPatch
+    home: Home,
+    uninterrupted: list[tuple[int, float]],
+    monkeypatch: pytest.MonkeyPatch,
+    save_seconds: float,
+    saved: list[str],
 ) -> None:
-    folder = home.run(save_seconds=0)
+    folder = home.run(save_seconds=save_seconds)
     take_step, calls = torch.optim.AdamW.step, iter(range(9))
 
     def half_a_step(self: torch.optim.AdamW, *args: Any) -> None:
@@ -207,7 +212,7 @@ def test_an_error_inside_a_step_keeps_the_last_whole_state(
         patch.setattr(torch.optim.AdamW, "step", half_a_step)
         with pytest.raises(MemoryError):
             home.train(folder)
-    assert [p.name for p in folder.path.glob("checkpoint-*")] == ["checkpoint-3"]
+    assert [p.name for p in folder.path.glob("checkpoint-*")] == saved
     home.train(folder)
     assert steps(folder.events()) == uninterrupted
 

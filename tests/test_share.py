@@ -15,38 +15,20 @@ import pytest
 import torch
 from browser import App, Visitor, start_app
 from playwright.sync_api import Locator, Page, expect
+from starter import HOSTILE, make_starter
 
 from gpt_demo.decoding import beam_search
-from gpt_demo.model import GPT, GPTConfig
-from gpt_demo.samples import sample_story
-from gpt_demo.store import save_model
-from gpt_demo.tokenizer import train_bpe
 
 pytest_plugins = ["browser"]
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[1]
-HOSTILE = (
-    '</script><img src=x onerror=window.hacked=1> ${window.hacked=1} {{7*7}} """ \'; import os\\\n'
-    "\t\u202e\u0000 \U0001f9d9 \u05e9\u05dc\u05d5\u05dd"
-)
-
-
-def make_starter(folder: Path) -> None:
-    """A random model with opinions, on 300 tokens."""
-    tokenizer = train_bpe(sample_story()[:8000], 300)
-    config = GPTConfig(n_vocab=tokenizer.n_vocab, n_ctx=48, n_embd=32, n_head=2, n_layer=1)
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        weights = GPT(config).state_dict()
-    weights["wte.weight"] = 10 * weights["wte.weight"]
-    save_model(folder, config, weights, tokenizer, {})
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     home = tmp_path_factory.mktemp("share")
-    make_starter(home / "models" / "starter")
+    make_starter(home)
     app = start_app(home)
     yield app
     app.close()
@@ -70,6 +52,8 @@ def enter(page: Page, **values: str) -> None:
     for name, value in values.items():
         entry(page, name).fill(value)
         entry(page, name).blur()
+    if page.locator(".lab-write:visible").count():
+        expect(page.locator(".lab-dist")).to_have_attribute("aria-busy", "false")
 
 
 def press(page: Page, name: str) -> None:
@@ -138,7 +122,7 @@ def test_nine_words_are_drawn_as_the_book_does(visitor: Visitor, app: App, golde
         assert shown == pytest.approx(expected.tolist(), abs=1e-6)
         assert rows.locator(".toy-c5").all_inner_texts() == [f"{1000 * p:,.1f}" for p in expected.tolist()]
     press(page, "1")
-    page.get_by_label("Keep the most probable (top-k)").fill("3")
+    entry(page, "Keep the most probable (top-k)").fill("3")
     expect(panel).to_have_attribute("data-drawn", "done")
     shown = [round(float(row.get_attribute("data-final") or "nan"), 4) for row in rows.all()]
     assert shown == toy["top_k_3_probabilities"]
@@ -153,11 +137,11 @@ def test_the_dart_hits_the_word_whose_part_it_is_in(visitor: Visitor, app: App) 
         ("0.571", "forward"),
         ("0.573", "toward"),
         ("0.95", "closer"),
-        ("0.999", "inches"),
+        ("0.997", "inches"),
     ]:
         page.get_by_label("Dart", exact=True).fill(u)
         expect(page.locator(".toy-strip")).to_have_attribute("data-hit", word)
-    page.get_by_label("Temperature").press("Home")  # 0.1: the same dart, another bar
+    entry(page, "Temperature").press("Home")  # 0.1: the same dart, another bar
     expect(page.locator(".toy-strip")).to_have_attribute("data-hit", "toward")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -167,7 +151,7 @@ def test_the_dart_hits_the_word_whose_part_it_is_in(visitor: Visitor, app: App) 
 
 def write_something(page: Page, app: App) -> None:
     """Two ways of drawing, and a text put between them."""
-    enter(page, Prompt="Nell and Jory", Length="12")
+    enter(page, **{"Prompt": "Nell and Jory", "Tokens to write": "12"})
     press(page, "Write")
     expect(page.locator(".lab-write[data-state=idle]")).to_have_attribute("data-tokens", "12")
     page.get_by_label("Put this text here", exact=False).fill(" Bishop")
@@ -205,7 +189,7 @@ def test_a_written_text_survives_its_link_and_its_receipt(new_visitor: Callable[
 
 def test_the_receipt_of_settings_gives_what_write_then_writes(visitor: Visitor, app: App) -> None:
     page = opened(visitor, app)
-    enter(page, Prompt=HOSTILE, Length="9", Seed="11")
+    enter(page, **{"Prompt": HOSTILE, "Tokens to write": "9", "Seed": "11"})
     before = shared(page)
     assert before["state"]["prompt"] == entry(page, "Prompt").input_value()
     printed = run_receipt(app, before["python"])
@@ -228,7 +212,7 @@ def test_a_race_survives_its_link_and_its_receipt(new_visitor: Callable[[], Visi
     expect(other.get_by_role("tab", name="Race")).to_have_attribute("aria-selected", "true")
     press(other, "Start the race")
     expect(other.locator(".race .job-status")).to_contain_text("Done.")
-    lanes = [lane.get_attribute("data-ids") or "" for lane in other.locator("[data-ids]").all()]
+    lanes = [lane.get_attribute("data-ids") or "" for lane in other.locator(".race [data-ids]").all()]
     printed = [line for line in run_receipt(app, sheet["python"]) if re.fullmatch(r"\[[\d, ]*\]", line)]
     assert [",".join(map(str, json.loads(line))) for line in printed] == lanes
     assert len(lanes) == 6
@@ -296,20 +280,21 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_link_gives_a_sentence(visitor: Visitor, app: App, name: str) -> None:
-    page = visitor.open(f"{app.url}{BROKEN[name]}")
-    expect(page.locator(".lab-said")).to_contain_text("This link can't be read")
-    expect(entry(page, "Prompt")).to_have_value("Nell looked at the")
-    press(page, "OK")
-    expect(page.locator(".lab-said")).to_be_empty()
+def test_a_broken_link_gives_a_sentence(visitor: Visitor, app: App) -> None:
+    page = visitor.open(f"{app.url}{BROKEN['cut']}")
+    for name, link in BROKEN.items():
+        page.evaluate("link => (location.hash = link)", link)
+        expect(page.locator(".lab-said"), name).to_contain_text("This link can't be read")
+        expect(entry(page, "Prompt")).to_have_value("Nell looked at the")
+        press(page, "OK")
+        expect(page.locator(".lab-said")).to_be_empty()
 
 
 def test_a_hostile_link_is_taken_as_far_as_it_holds(visitor: Visitor, app: App) -> None:
     page = opened(visitor, app)
     step = {"name": "temperature", "value": "1); alert(1"}
     deep: list[Any] = []
-    for _ in range(500):
+    for _ in range(60):
         deep = [deep]
     state = {
         "prompt": HOSTILE, "seed": -1, "length": 10**9, "steps": [step], "greedy": "yes", "shown": 1e9, "panel": "<b>",
@@ -335,7 +320,7 @@ def test_a_hostile_link_is_taken_as_far_as_it_holds(visitor: Visitor, app: App) 
 
 def test_a_bomb_is_not_unpacked(visitor: Visitor, app: App) -> None:
     page = opened(visitor, app)
-    bomb = link(page, {"state": {"prompt": "a" * 30_000_000}})
+    bomb = link(page, {"state": {"prompt": "a" * 5_000_000}})
     assert len(bomb) < 100_000
     page.goto(f"{app.url}{bomb}")
     page.reload()

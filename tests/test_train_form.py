@@ -111,8 +111,8 @@ def test_a_text_that_cannot_be_used_is_explained_and_nothing_is_lost(app: App, v
         expect(toast(page)).to_have_text(trouble.inner_text())
         page.get_by_test_id("toast-close").click()
         expect(page.get_by_test_id("toast-text")).to_have_count(0)
-    expect_state(page, "none")
     assert page.get_by_label("Name").input_value() == "stays"
+    assert not (app.runs.home / "stays").exists()
     page.get_by_label("Sample story").check()
     expect(page.locator("#text-preview .trouble")).to_have_count(0)
     expect(view_of(page, "text-preview")).to_contain_text(f"{len(sample_story()):,}")

@@ -126,7 +126,7 @@ def test_a_discarded_run_is_gone(app: App, visitor: Visitor) -> None:
     expect_more_points(page, 0)
     page.get_by_role("button", name="Stop", exact=True).click()
     page.get_by_role("button", name="Stop and discard the run").click()
-    expect_state(page, "none")
+    expect(page.locator("#run-status strong")).not_to_have_text("unwanted")
     assert not (app.runs.home / "unwanted").exists()
     assert not app.store.folder("unwanted").exists()
 

@@ -287,6 +287,8 @@ def test_events_come_in_order_and_count_right(tiny: Any) -> None:
     assert [(e.step, e.epoch) for e in of_kind(told, Sampled)] == [(8, 1.0), (17, 2.0)]
     last = told[-1]
     assert isinstance(last, Finished)
+    drawing = run(tiny, replace(config, eval_batches=1))[1]  # such an evaluation at the end would change a longer run
+    assert [e.step for e in of_kind(drawing, Evaluated)] == [0, 4, 8, 12, 16]
     assert len(of_kind(told, Finished)) == 1
     assert (last.steps, last.tokens_seen, last.reason) == (18, 18 * 32, "done")
     assert (last.train_loss, last.val_loss) == (of_kind(told, Evaluated)[-1].train_loss, state.val_loss)
@@ -385,6 +387,13 @@ def test_samples_use_the_prompt_the_seed_and_the_settings(tiny: Any) -> None:
     assert drawn == samples(sample_temperature=1.5)
     assert drawn != samples(sample_temperature=1.5, sample_top_k=2)
     assert samples() == samples(sample_temperature=0.7, sample_top_k=1), "one token left is the greedy choice"
+
+
+def test_the_seed_decides_what_a_sample_draws(tiny: Any) -> None:
+    model, state = tiny(), torch.get_rng_state()
+    texts = [training.sample(model, BYTES, replace(PLAIN, sample_temperature=2.0, seed=seed)) for seed in (5, 6, 5)]
+    assert texts[0] == texts[2] != texts[1]
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 # The best weights -----------------------------------------------------------------------------------------------------

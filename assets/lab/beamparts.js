@@ -2,11 +2,11 @@
 "use strict";
 
 (() => {
-  const { h, button, minus, percent } = window.gptDemoLab;
+  const { h, button, minus, score, percent } = window.gptDemoLab;
   const LISTED = 10; // hypotheses in the table
   const KINDS = { live: "goes on", finished: "finished", pruned: "pruned" };
 
-  // Going through the steps -----------------------------------------------------------------------------------------------
+  // Going through the steps -------------------------------------------------------------------------------------------
 
   /** Buttons, a slider and a player; go(step) is asked for a step, from 0, and may be out of range. */
   class Stepper {
@@ -68,7 +68,7 @@
     }
   }
 
-  // Tables ------------------------------------------------------------------------------------------------------------------
+  // Tables ------------------------------------------------------------------------------------------------------------
 
   function cells(names) {
     return names.map((name) => {
@@ -99,7 +99,7 @@
     }
   }
 
-  const numbers = (logprob, length, score) => ({ logprob: minus(logprob), length, score: minus(score, 3) });
+  const numbers = (logprob, length, points) => ({ logprob: minus(logprob), length, score: score(points) });
   const NOTHING = { logprob: "", length: "", score: "" };
 
   /** The hypotheses by score; choose(node) is called where one is chosen. */
@@ -115,7 +115,7 @@
       Object.assign(this, table("Hypotheses by score", ["Rank", "Text", ...NUMBERS, "State"], this.rows));
     }
 
-    /** ranked: [{node, score}]; words(ids) writes a text; at least `room` rows stand, so that nothing jumps. */
+    /** ranked: [{node, score}]; words(ids, other) writes a text; at least `room` rows stand, so that nothing jumps. */
     show(ranked, words, over, room) {
       const more = ranked.length > LISTED ? `, the first ${LISTED} of ${ranked.length}` : "";
       this.caption.textContent = `Hypotheses by score${more}`;
@@ -125,11 +125,11 @@
         row.classList.toggle("none", !entry);
         row.choice.node = entry?.node;
         row.choice.disabled = !entry;
-        row.choice.textContent = entry ? words(entry.node.ids) : "";
+        row.choice.textContent = entry ? words(entry.node.ids, ranked[0].node.ids) : "";
         row.dataset.ids = entry ? entry.node.ids.join() : "";
         const kind = entry && (over && entry.node.kind === "live" ? "not finished" : KINDS[entry.node.kind]);
-        const { node, score } = entry ?? {};
-        fill(row, { kind: kind ?? "", ...(entry ? numbers(node.logprob, node.ids.length, score) : NOTHING) });
+        const rest = entry ? numbers(entry.node.logprob, entry.node.ids.length, entry.score) : NOTHING;
+        fill(row, { kind: kind ?? "", ...rest });
       });
     }
   }
@@ -162,7 +162,8 @@
   /** How nodes are drawn. */
   function legend() {
     const keys = { best: "best", greedy: "G greedy", sampled: "S drawn", finished: "finished", pruned: "pruned" };
-    const node = h("p", "beam-legend", ...Object.entries(keys).map(([name, words]) => h("span", `beam-key ${name}`, words)));
+    const parts = Object.entries(keys).map(([name, words]) => h("span", `beam-key ${name}`, words));
+    const node = h("p", "beam-legend", ...parts);
     node.title = "How nodes are drawn; their colour is the probability of the token after its beginning";
     return node;
   }
@@ -171,8 +172,8 @@
   function tell({ id, logprob, own, rank, step, kind }, about) {
     const text = window.gptDemoSampler.visible(about.vocabulary(id).bytes);
     const alone = `${minus(own)} of the token itself, ${percent(Math.exp(own))}`;
-    const words = `${text} ${minus(logprob)} log-probability so far, ${alone}; rank ${rank + 1} in step ${step + 1}, ${KINDS[kind]}`;
-    return { text, words };
+    const place = `rank ${rank + 1} in step ${step + 1}, ${KINDS[kind]}`;
+    return { text, words: `${text} ${minus(logprob)} log-probability so far, ${alone}; ${place}` };
   }
 
   Object.assign(window.gptDemoLab.beams, { KINDS, Stepper, Ranking, Paths, legend, tell });

@@ -6,7 +6,7 @@
 "use strict";
 
 (() => {
-  const { h, field, number, setup, Job, prose, minus } = window.gptDemoLab;
+  const { h, field, number, setup, Job, prose, minus, score } = window.gptDemoLab;
   const { KINDS, Search, Drawing, Stepper, Ranking, Paths, legend, pathOf, tell } = window.gptDemoLab.beams;
   const BOUNDS = { beams: [1, 10], length: [1, 60], length_penalty: [-10, 10] };
 
@@ -56,7 +56,7 @@
       (lab.commands ??= {}).beams = { start: () => this.job.start(), stop: () => this.job.stop() };
     }
 
-    // Parts ---------------------------------------------------------------------------------------------------------------
+    // Parts -----------------------------------------------------------------------------------------------------------
 
     set(patch) {
       this.lab.set({ beams: { ...settingsOf(this.lab.state), ...patch } });
@@ -111,7 +111,7 @@
       return h("div", "beam-penalty", node, words);
     }
 
-    // What is shown ---------------------------------------------------------------------------------------------------------
+    // What is shown ---------------------------------------------------------------------------------------------------
 
     get over() {
       return this.search.steps > 0 && this.step === this.search.steps - 1 && this.done;
@@ -157,8 +157,12 @@
       this.show(-1);
     }
 
-    words(ids) {
-      return this.about ? prose(this.lab.pieces(ids, this.about).join("")) : "";
+    /** The text of a path; of a long one only what differs from the path `other`, and a little before it. */
+    words(ids, other = []) {
+      const pieces = this.about ? this.lab.pieces(ids, this.about) : [];
+      const text = prose(pieces.join(""));
+      const differs = ids.findIndex((id, i) => id !== other[i]);
+      return text.length < 60 || differs < 3 ? text : `\u2026${prose(pieces.slice(differs - 2).join(""))}`;
     }
 
     /** Go to a step as a visitor does: following the search ends, unless it is the last step. */
@@ -180,7 +184,7 @@
     /** Everything that depends on the penalty and the step: needs no server. */
     rank() {
       const { length_penalty: penalty, beams } = settingsOf(this.lab.state);
-      const words = (ids) => this.words(ids);
+      const words = (ids, other) => this.words(ids, other);
       const ranked = this.step < 0 ? [] : this.search.ranked(this.step, penalty, this.over);
       const leader = ranked[0]?.node ?? null;
       Object.assign(this, { leader, penaltyNow: penalty });
@@ -209,15 +213,17 @@
         this.numbers.textContent = "Point at a node, or go to it with the keys, to read its hypothesis.";
         return;
       }
-      const score = shown.logprob / shown.ids.length ** this.penaltyNow;
+      const points = shown.logprob / shown.ids.length ** this.penaltyNow;
       const { length } = this.search.columns[shown.step];
-      this.text.textContent = this.words(shown.ids);
+      const room = Math.max(40, Math.floor((2 * this.text.clientWidth) / 9)); // characters in two lines, about
+      const letters = [...this.words(shown.ids)];
+      this.text.textContent = letters.length > room ? `\u2026${letters.slice(-room).join("")}` : letters.join("");
       this.numbers.textContent =
-        `log-probability ${minus(shown.logprob)}, length ${shown.ids.length}, score ${minus(score, 3)}; ` +
+        `log-probability ${minus(shown.logprob)}, length ${shown.ids.length}, score ${score(points)}; ` +
         `rank ${shown.rank + 1} of ${length} in step ${shown.step + 1}: ${KINDS[shown.kind]}`;
     }
 
-    // Keys, and going through the steps ---------------------------------------------------------------------------------------
+    // Keys, and going through the steps -------------------------------------------------------------------------------
 
     focus(node) {
       if (!node) return;
@@ -259,7 +265,7 @@
       return onPath ?? (following.length ? best(following) : column && node.step < this.step ? best(column) : node);
     }
 
-    // Running -----------------------------------------------------------------------------------------------------------------
+    // Running ---------------------------------------------------------------------------------------------------------
 
     async work(alive, { about, ids }) {
       const { lab } = this;

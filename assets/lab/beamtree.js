@@ -10,7 +10,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const [WIDTH, PITCH, ROW, TOP] = [116, 164, 31, 24]; // of a node, from column to column, from row to row; px
 
-  // What is known -------------------------------------------------------------------------------------------------------
+  // What is known -----------------------------------------------------------------------------------------------------
 
   class Search {
     constructor() {
@@ -33,9 +33,9 @@
       const nodes = ["live", "finished", "pruned"].flatMap((kind) =>
         event[kind].map(({ ids, logprob, parent }) => {
           const sum = logprob ?? -Infinity;
-          const node = { step: this.steps, ids, id: ids.at(-1), logprob: sum, kind, parent: parents[parent], children: [] };
-          node.own = sum - node.parent.logprob;
-          return node;
+          const [step, from] = [this.steps, parents[parent]];
+          const own = sum - from.logprob;
+          return { step, ids, id: ids.at(-1), logprob: sum, own, kind, parent: from, children: [] };
         }),
       );
       this.live.push(nodes.slice(0, event.live.length));
@@ -89,7 +89,7 @@
     return nodes;
   };
 
-  // How it is drawn -------------------------------------------------------------------------------------------------------
+  // How it is drawn ---------------------------------------------------------------------------------------------------
 
   class Drawing {
     /** onPoint(node or null): a node is hovered or has the focus. */
@@ -112,7 +112,8 @@
       this.rows = rows;
       this.columns = [];
       this.lines.replaceChildren();
-      this.start = prompt ? h("div", "beam-start mono", prompt) : h("p", "beam-hint quiet", "The tree grows here, a column for each step.");
+      const hint = "The tree grows here, a column for each step.";
+      this.start = prompt ? h("div", "beam-start mono", prompt) : h("p", "beam-hint quiet", hint);
       if (prompt) this.start.title = "The end of the prompt";
       this.start.style.top = `${this.y({ slot: 0 }, 1)}px`;
       this.sheet.replaceChildren(this.lines, this.start);

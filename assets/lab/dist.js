@@ -55,7 +55,7 @@
     function fill(part, { raw, final }, scale, count, darts) {
       part.raw.style.transform = `scaleX(${Math.min(1, raw / scale)})`;
       part.final.style.transform = `scaleX(${Math.min(1, final / scale)})`;
-      part.thrown.hidden = !darts;
+      part.thrown.hidden = !darts || (count === 0 && final === 0);
       if (darts) {
         part.thrown.style.left = `${100 * Math.min(1, count / darts / scale)}%`;
         part.thrown.title = `hit by ${number(count)} of ${number(darts)} darts`;

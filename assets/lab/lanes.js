@@ -10,13 +10,13 @@
 
   const STEPS = {
     repetition_penalty: ["Repetition penalty", 0.1, 5, 0.05, "Divides the logits of tokens that have occurred; 1 is off"],
-    temperature: ["Temperature", 0, 10, 0.05, "Divides all logits: below 1 sharpens, above 1 flattens; 1 is off, 0 is greedy"],
+    temperature: ["Temperature", 0, 10, 0.05, "Divides logits: below 1 sharpens, above 1 flattens; 1 is off, 0 is greedy"],
     top_k: ["Top-k", 0, 1_000_000, 1, "Only the k most probable tokens can be drawn; 0 is off"],
     top_p: ["Top-p", 0.01, 1, 0.01, "Only the most probable tokens that together reach p can be drawn; 1 is off"],
     min_p: ["Min-p", 0, 1, 0.01, "Only tokens of at least p times the highest probability can be drawn; 0 is off"],
   };
 
-  // Reading the state ---------------------------------------------------------------------------------------------------
+  // Reading the state -------------------------------------------------------------------------------------------------
 
   const bounded = (x, low, high, otherwise) =>
     typeof x === "number" && Number.isFinite(x) ? Math.min(high, Math.max(low, x)) : otherwise;
@@ -55,7 +55,7 @@
     return words.join(", ") || "drawn from the model's own distribution";
   }
 
-  // The form of one lane ------------------------------------------------------------------------------------------------
+  // The form of one lane ----------------------------------------------------------------------------------------------
 
   /** A number in a field; `change(value)` gets what the visitor has entered, within the bounds. */
   function numeric(label, title, low, high, step, value, change) {
@@ -118,7 +118,8 @@
       edit(() => ({ greedy: value === "greedy", beams: value === "beams" ? 4 : 0 }), "way");
     });
     const steps = lane.beams ? beamFields(lane, edit) : stepFields(lane, edit);
-    const heeded = lane.greedy && !lane.beams ? h("p", "quiet", "Greedy heeds the repetition penalty and no other step.") : null;
+    const note = "Greedy heeds the repetition penalty and no other step.";
+    const heeded = lane.greedy && !lane.beams ? h("p", "quiet", note) : null;
     const away = remove ? button("Remove this lane", "It is taken out of the race", remove, "small") : null;
     return h("div", "lane-form", name.node, way.node, heeded, ...steps, away);
   }
@@ -131,7 +132,7 @@
     ];
   }
 
-  // What is measured of a lane's tokens -----------------------------------------------------------------------------------
+  // What is measured of a lane's tokens -------------------------------------------------------------------------------
 
   /** Which tokens stand in an n-gram that has occurred before among these tokens: an array of booleans. */
   function repeated(ids, n) {

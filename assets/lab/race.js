@@ -12,12 +12,12 @@
     ["differs", "First difference", "The first token that is not the one of the lane all others are compared with"],
     ["mean", "Mean log-prob.", "Mean natural logarithm of the tokens' probabilities in the model's own distribution"],
     ["perplexity", "Perplexity", "exp(\u2212 mean log-probability): how uncertain the model would be of this text"],
-    ["share", "In repeats", "Share of the tokens that stand in an n-gram which has occurred before in this lane (underlined)"],
+    ["share", "In repeats", "Share of the tokens in an n-gram that has occurred before in this lane (underlined)"],
     ["loop", "Loop", "Whether the text has come to repeat its last tokens: at least twice, and over 12 tokens"],
     ["distinct", "Distinct-1 / 2 / 3", "Different n-grams / all n-grams of 1, 2 and 3 tokens; 1.00: none occurs twice"],
   ];
 
-  // One lane --------------------------------------------------------------------------------------------------------------
+  // One lane ----------------------------------------------------------------------------------------------------------
 
   class LaneCard {
     constructor(race) {
@@ -109,27 +109,31 @@
       this.draw(null);
     }
 
-    /** The tokens as they are now; nodes of tokens that stay are kept. A text can still change in its last character. */
+    /** Whether the end of the text is in sight: then it is to stay so. */
+    get atEnd() {
+      return this.text.scrollHeight - this.text.scrollTop - this.text.clientHeight < 40;
+    }
+
+    /** The tokens as they are now; nodes of tokens that stay are kept. */
     draw(about) {
-      const below = this.text.scrollHeight - this.text.scrollTop - this.text.clientHeight < 40;
-      const pieces = about ? this.race.lab.pieces(this.tokens.map((token) => token.id), about) : [];
-      this.spans.splice(this.tokens.length).forEach((span) => span.remove());
-      const sure = this.spans.length - 4;
-      this.tokens.forEach((token, i) => {
-        const span = this.spans[i];
-        const same = span?.token.id === token.id && span.token.logprob === token.logprob;
-        if (same && i < sure) return;
-        const words = prose(pieces[i], true);
-        if (same && span.textContent === words) return;
-        const fresh = h("span", `token shade-${shade("probability", Math.exp(token.logprob))}`, words);
-        fresh.token = token;
-        fresh.dataset.id = token.id;
-        fresh.title = tokenTitle(token, about);
-        if (span) span.replaceWith(fresh);
-        else this.text.append(fresh);
-        this.spans[i] = fresh;
-      });
-      if (below) this.text.scrollTop = this.text.scrollHeight;
+      const { tokens, spans } = this;
+      spans.splice(tokens.length).forEach((span) => span.remove());
+      const changed = spans.findIndex(({ token }, i) => token.id !== tokens[i].id || token.logprob !== tokens[i].logprob);
+      // The character of up to four tokens before may have become whole; reading four more, the decoder is in step.
+      const from = Math.max(0, (changed < 0 ? spans.length : changed) - 4);
+      const start = Math.max(0, from - 4);
+      const pieces = about ? this.race.lab.pieces(tokens.slice(start).map(({ id }) => id), about) : [];
+      for (let i = from; i < tokens.length; i++) {
+        const words = prose(pieces[i - start], true);
+        if (spans[i]?.token === tokens[i] && spans[i].textContent === words) continue;
+        const span = h("span", `token shade-${shade("probability", Math.exp(tokens[i].logprob))}`, words);
+        span.token = tokens[i];
+        span.dataset.id = tokens[i].id;
+        span.title = tokenTitle(tokens[i], about);
+        if (spans[i]) spans[i].replaceWith(span);
+        else this.text.append(span);
+        spans[i] = span;
+      }
     }
 
     /** Marks and numbers; `base` is the card all others are compared with. */
@@ -141,8 +145,9 @@
         span.classList.toggle("repeat", marks[i]);
       });
       const than = base.name.textContent;
+      const where = differs < 0 ? `none from ${than}` : `from ${than} at token ${differs + 1}`;
       const words = {
-        differs: base === this ? "the others are compared with this" : differs < 0 ? `none from ${than}` : `from ${than} at token ${differs + 1}`,
+        differs: base === this ? "the others are compared with this" : where,
         mean: minus(mean, 3),
         perplexity: number(perplexity, 1),
         share: percent(share),
@@ -161,7 +166,7 @@
     }
   }
 
-  // The panel ---------------------------------------------------------------------------------------------------------------
+  // The panel ---------------------------------------------------------------------------------------------------------
 
   class Race {
     constructor(container, lab) {
@@ -265,8 +270,10 @@
     }
 
     measure() {
-      this.measured = performance.now();
+      const began = performance.now();
       for (const card of this.cards) card.measure(this.base, this.n);
+      const now = performance.now();
+      this.measureAt = now + Math.max(200, 10 * (now - began)); // while texts come: long ones take their time
     }
 
     addLane() {
@@ -284,7 +291,7 @@
       this.cards[Math.min(i, this.cards.length - 1)].settings.focus();
     }
 
-    // Running -------------------------------------------------------------------------------------------------------------
+    // Running ---------------------------------------------------------------------------------------------------------
 
     async work(alive, { about, ids }) {
       const running = [...this.cards];
@@ -312,8 +319,10 @@
       const counts = running.map((card) => card.tokens.length);
       const sum = counts.reduce((a, b) => a + b, 0);
       this.progress = `${Math.max(0, ...counts)} tokens, ${number(sum / seconds, 1)} tokens/s in all lanes.`;
+      const following = running.filter((card) => card.atEnd);
       for (const card of running) card.draw(this.about);
-      if (performance.now() - this.measured > 250) this.measure(); // long texts take their time
+      for (const card of following) card.text.scrollTop = card.text.scrollHeight;
+      if (performance.now() > this.measureAt) this.measure();
       if (this.pointed >= 0) this.point(this.pointed);
       this.job.goesOn("Writing\u2026");
     }

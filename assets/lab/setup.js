@@ -1,14 +1,14 @@
 // What the panels "race" and "beams" are started with and share with "write": prompt, model, seed, length, the end;
 // how it goes on until it is done or stopped; and how their tokens are shown as text.
 //
-//   const { setup, Job, prose, tokenTitle, minus } = window.gptDemoLab;
+//   const { setup, Job, prose, tokenTitle, minus, score } = window.gptDemoLab;
 "use strict";
 
 (() => {
   const { h, button, field, percent, number, trouble } = window.gptDemoLab;
   const END = "<|endoftext|>";
 
-  // Fields that are entries of the state --------------------------------------------------------------------------------
+  // Fields that are entries of the state ------------------------------------------------------------------------------
 
   /** A whole number in a field and in lab.state[key], kept from `low` to `high`. */
   function whole(lab, key, label, title, low, high) {
@@ -71,7 +71,7 @@
     return h("div", "setup", prompt(lab), fields);
   }
 
-  // Something that is started, goes on, and can be stopped ---------------------------------------------------------------
+  // Something that is started, goes on, and can be stopped ------------------------------------------------------------
 
   /**
    * Its buttons, its line of words, its troubles. `root` gets data-state "idle" or "running"; work(alive, prompt) does it,
@@ -91,6 +91,7 @@
       lab.on(() => {
         if (!this.going) this.state("idle");
         this.tell();
+        if (this.waits && lab.models.length) this.start();
       });
     }
 
@@ -124,7 +125,8 @@
     }
 
     async start() {
-      if (this.going) return;
+      this.waits = !this.lab.models.length; // the page is still being opened
+      if (this.going || this.waits) return;
       const going = (this.going = {});
       const alive = () => this.going === going;
       this.ran = this.key();
@@ -175,7 +177,7 @@
     }
   }
 
-  // Tokens as text ------------------------------------------------------------------------------------------------------
+  // Tokens as text ----------------------------------------------------------------------------------------------------
 
   const UNSEEN = /[\p{Cc}\p{Cs}\p{Co}\p{Zl}\p{Zp}\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/gu;
 
@@ -184,11 +186,20 @@
     return text.replace(UNSEEN, (c) => (c === "\n" ? (lines ? "\u21b5\n" : "\u21b5 ") : window.gptDemoSampler.visible(c)));
   }
 
-  /** A logarithm or score: two digits, with a real minus sign, never "-0.00". */
+  /** A logarithm: two digits after the point, or `digits`; a real minus sign, never "-0.00". */
   function minus(x, digits = 2) {
     if (x === -Infinity) return "\u2212\u221e";
-    return number(x, digits).replace(/^-(?=[0.]*$)/, "").replace("-", "\u2212");
+    return signed(number(x, digits));
   }
+
+  /** A score, which may be of any size: three digits that count. */
+  function score(x) {
+    const size = Math.abs(x);
+    if (x === 0 || !Number.isFinite(x) || size >= 100) return minus(x, 0);
+    return size < 1e-3 ? signed(x.toExponential(2)) : minus(x, Math.max(0, 2 - Math.floor(Math.log10(size))));
+  }
+
+  const signed = (words) => words.replace(/^[-\u2212](?=[0.]*$)/, "").replace(/-/g, "\u2212");
 
   /** What there is to say of a token: {id, logprob (the model's own), rank, u}. */
   function tokenTitle(token, about) {
@@ -201,5 +212,5 @@
     return parts.join(", ");
   }
 
-  Object.assign(window.gptDemoLab, { setup, Job, prose, minus, tokenTitle });
+  Object.assign(window.gptDemoLab, { setup, Job, prose, minus, score, tokenTitle });
 })();

@@ -59,6 +59,7 @@
       this.lab = lab;
       this.touched = false; // a visitor has used the Playground: before that, the address stays as it was opened
       this.timer = 0;
+      this.turn = 0; // compressing takes time: only the last one counts
       for (const type of ["pointerdown", "keydown", "input", "drop"]) {
         lab.root.addEventListener(type, () => (this.touched = true), { capture: true, passive: true });
       }
@@ -72,14 +73,17 @@
 
     async write() {
       this.timer = 0;
+      const turn = ++this.turn;
       const link = await write({ state: this.lab.state });
-      if (link.length <= LONGEST && link !== location.hash) history.replaceState(history.state, "", link);
+      if (turn !== this.turn || link.length > LONGEST || link === location.hash) return;
+      history.replaceState(history.state, "", link);
     }
   }
 
   // The sheet ----------------------------------------------------------------------------------------------------------
 
-  const address = (link) => `${location.origin}${location.pathname}${location.search}${link}`;
+  /** Without what stands behind "?": that is the visitor's own (the theme, a key of the host). */
+  const address = (link) => `${location.origin}${location.pathname}${link}`;
 
   function download(name, text, type) {
     const link = document.createElement("a");

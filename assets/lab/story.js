@@ -3,7 +3,7 @@
 //
 //   const story = new window.gptDemoLab.Story(lab);
 //   story.follow(changed);        // -> true if another text begins: then await story.open()
-//   await story.view(at);         // one position: {row, u, context, about, chosen}; at: a node of the tree or NEXT
+//   await story.view(at);         // one position: {row, u, context, about, chosen, before}; at: a node of the tree or NEXT
 "use strict";
 
 (() => {
@@ -96,7 +96,7 @@
       const { about } = this;
       const chosen = at === NEXT ? null : this.tree.nodes[at].id;
       const { row, darts } = await this.rowBehind(before, context, seed);
-      return { row, u: darts.get(seed), context, about, chosen };
+      return { row, u: darts.get(seed), context, about, chosen, before };
     }
 
     async rowBehind(node, context, seed) {

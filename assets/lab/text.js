@@ -1,7 +1,7 @@
 // The text of the panel "Write": the prompt, then each token as a part that can be chosen, coloured by what the model
 // thought of it. While it is written only new parts are added; nothing is built anew.
 //
-//   const text = window.gptDemoLab.textView({ choose(node) });   // node: its index in the tree, or NEXT
+//   const text = window.gptDemoLab.textView({ choose(node), enter() });   // node: its index in the tree, or NEXT; enter: to its bars
 //   text.show(prompt, tree, about); text.append(nodes); text.select(node); text.recolour();
 "use strict";
 
@@ -9,7 +9,7 @@
   const { h, percent, number, shade, NEXT } = window.gptDemoLab;
   const KINDS = ["probability", "rank", "entropy", "nothing"];
 
-  function textView({ choose }) {
+  function textView({ choose, enter }) {
     const prompt = h("span", "prompt");
     const next = h("span", "tok next");
     next.setAttribute("role", "option");
@@ -46,6 +46,7 @@
         End: next,
         Escape: next,
       }[event.key];
+      if (event.key === "Enter") enter();
       if (to === undefined) return;
       event.preventDefault();
       if (to) choose(to === next ? NEXT : Number(to.dataset.node));

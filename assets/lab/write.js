@@ -13,13 +13,14 @@ window.gptDemoLab.panel({
     const { h, button, field, number, percent, legend, trouble, Story, NEXT, COLOURS } = window.gptDemoLab;
     const story = new Story(lab);
     let selected = NEXT; // a node of story.tree
+    let missing = false; // what failed is the answer for a position
     let turn = 0; // grows with each position shown, so that late answers are dropped
     let job = null; // {stopped, auto, began, count, seconds} while something is written
 
     // Elements ----------------------------------------------------------------------------------------------------------
 
     const controls = window.gptDemoLab.controls(lab);
-    const text = window.gptDemoLab.textView({ choose });
+    const text = window.gptDemoLab.textView({ choose, enter: () => dist.bars.focus() });
     const dist = window.gptDemoLab.distribution(lab, { take });
     const branches = window.gptDemoLab.branchList({ go: move, remove });
     const failed = trouble();
@@ -47,28 +48,30 @@ window.gptDemoLab.panel({
     });
     const seen = h("p", "quiet seen");
     seen.setAttribute("role", "status");
-    const facts = h("div", "row facts-row", h("dl", "facts", ...figures.map(({ node }) => node)), seen);
-    const colours = COLOURS.map((name) => button(name, `Colour the tokens by ${name}`, () => lab.set({ colour: name }), "small"));
+    const colours = h("select", "", ...COLOURS.map((name) => Object.assign(h("option", "", name), { value: name })));
+    colours.title = "What the model thought of each token: its probability, its rank among all, or how unsure the model was before it";
+    colours.addEventListener("change", () => lab.set({ colour: colours.value }));
     const scale = h("span", "scale-box");
-    const look = h("div", "row look", h("span", "quiet", "Colour by"), ...colours, scale);
+    const look = h("div", "row look", h("label", "check", h("span", "quiet", "Colour"), colours), scale);
+    const facts = h("div", "row facts-row", h("dl", "facts", ...figures.map(({ node }) => node)), look);
 
     const title = h("h3", "where");
     const how = h("p", "quiet how");
     const forkButton = button("Fork here", "Write on behind this token with a new seed; the rest stays as a branch", fork);
     const thenButton = button("Use its settings", "Turn everything to where it stood when this token was drawn", then);
-    const instead = field("Put this text here instead", { tag: "textarea", rows: 1, spellcheck: "false" }, "Any text: its tokens take this place, and a new branch grows from there. Enter puts it, Shift and Enter begin a new line.");
-    const insteadWords = instead.node.querySelector("label");
+    const instead = field("Put this text here", { tag: "textarea", rows: 1, spellcheck: "false" }, "Any text: its tokens take this place, and a new branch grows from there. Enter puts it, Shift and Enter begin a new line.");
     const putButton = button("Put", "Put the text here", () => force(instead.input.value));
     instead.input.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
       force(instead.input.value);
     });
-    const distHead = h("div", "dist-head", h("div", "titles", title, how), h("div", "row acts", thenButton, forkButton, instead.node, putButton));
+    const acts = h("div", "row acts", thenButton, forkButton, h("span", "row put", instead.node, putButton));
+    const distHead = h("div", "dist-head", title, acts, how);
     const distBox = h("section", "lab-dist", distHead, dist.node);
     distBox.setAttribute("aria-label", "Distribution");
     const left = h("div", "left", controls.source, controls.settings);
-    const root = h("div", "lab-write", left, h("div", "right", toolbar, failed.node, text.node, look, facts, branches.node, distBox));
+    const root = h("div", "lab-write", left, h("div", "right", toolbar, failed.node, text.node, facts, seen, branches.node, distBox));
     container.append(root);
 
     // From model and prompt to the first bars ---------------------------------------------------------------------------
@@ -118,8 +121,12 @@ window.gptDemoLab.panel({
         if (mine !== turn) return;
         dist.show(view);
         distBox.setAttribute("aria-busy", "false");
+        if (missing) failed.hide();
+        missing = false;
       } catch (error) {
-        if (mine === turn) failed.show(error.message, () => (failed.hide(), choose(at)));
+        if (mine !== turn) return;
+        missing = true;
+        failed.show(error.message, () => choose(at));
       }
     }
 
@@ -132,13 +139,12 @@ window.gptDemoLab.panel({
       title.replaceChildren(...(next ? ["Next token"] : [`Token ${number(place + 1)}: `, token]));
       const way = story.wayOf(selected);
       const same = !way || JSON.stringify(way) === JSON.stringify(story.settings);
-      const origin = same ? "" : ` It was drawn with other settings than those set now (seed ${way.seed}).`;
-      const given = node?.numbers ? ` The model gave it ${percent(Math.exp(node.numbers.logprob))}, rank ${number(node.numbers.rank + 1)}.` : "";
-      const hand = node && !way ? " It was put here by hand." : "";
-      how.textContent = `Position ${number(promptIds.length + place)} of the context.${given}${origin}${hand} Choose a bar to ${next ? "add that token" : "put that token here instead"}.`;
-      insteadWords.textContent = next ? "Put this text here" : "Put this text here instead";
+      const origin = same ? "" : `; drawn with other settings than now (seed ${way.seed})`;
+      const given = node?.numbers ? `. The model gave it ${percent(Math.exp(node.numbers.logprob))}, rank ${number(node.numbers.rank + 1)}` : "";
+      const hand = node && !way ? "; put here by hand" : "";
+      how.textContent = `Position ${number(promptIds.length + place)} of the context${next ? ". Choose a bar to add its token" : ""}${given}${origin}${hand}.`;
       forkButton.disabled = next;
-      thenButton.hidden = same;
+      thenButton.disabled = same;
     }
 
     function then() {
@@ -173,7 +179,7 @@ window.gptDemoLab.panel({
       story.publish();
       branches.show(story.tree, story.about);
       statistics();
-      choose(NEXT);
+      choose(selected);
     }
 
     function stop() {
@@ -199,7 +205,7 @@ window.gptDemoLab.panel({
       return busy(async (mine) => {
         const way = story.tree.way(story.settings);
         const { length: count, greedy, stop: stopAtEnd } = lab.state;
-        choose(NEXT);
+        leave();
         const lanes = [{ name: "write", steps: lab.steps, greedy }];
         await lab.run({ ids: story.ids(), count, stop: stopAtEnd, lanes }, (events) => !mine.stopped && grow(mine, events, way));
       }, write);
@@ -220,8 +226,17 @@ window.gptDemoLab.panel({
       return true;
     }
 
+    /** The bars are of a position that is left; those of the next one come when its token is there. */
+    function leave() {
+      ++turn;
+      selected = NEXT;
+      text.select(NEXT);
+      distBox.setAttribute("aria-busy", "true");
+    }
+
     /** Add the token that the dart hits behind the text. True if that ends the text. */
     async function oneToken(mine) {
+      leave();
       const view = await story.view(NEXT);
       if (mine.stopped) return true;
       const node = story.drawFrom(view);
@@ -261,8 +276,9 @@ window.gptDemoLab.panel({
 
     /** Put a token at the chosen position: the next one, or instead of one that is there. */
     function take(id) {
-      if (!story.ready || distBox.getAttribute("aria-busy") === "true") return; // the bars are of another position
       const at = selected;
+      const late = !job && distBox.getAttribute("aria-busy") === "true";
+      if (!story.ready || late || dist.view?.before !== story.before(at)) return; // the bars are of another position
       stop();
       const path = story.tree.path();
       if (at !== NEXT && story.tree.nodes[at].id === id) choose(path[path.indexOf(at) + 1] ?? NEXT);
@@ -318,7 +334,7 @@ window.gptDemoLab.panel({
     function colour() {
       const kind = COLOURS.includes(lab.state.colour) ? lab.state.colour : COLOURS[0];
       text.node.dataset.colour = kind;
-      colours.forEach((node, i) => node.setAttribute("aria-pressed", String(COLOURS[i] === kind)));
+      colours.value = kind;
       scale.replaceChildren(...(kind === "nothing" ? [] : [legend(kind)]));
     }
 

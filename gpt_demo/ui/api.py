@@ -6,6 +6,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,7 +15,7 @@ from gpt_demo.config import preset as preset_config
 from gpt_demo.data import clean_text
 from gpt_demo.decoding import Sampling, generate
 from gpt_demo.errors import UserError
-from gpt_demo.events import Generated, TokenChosen
+from gpt_demo.events import Event, Generated, TokenChosen
 from gpt_demo.recipes import create_run, keep_model, next_token_stages
 from gpt_demo.store import STARTER
 from gpt_demo.tokenizer import Tokenizer
@@ -111,8 +112,7 @@ class Api:
             recorded = live.events if live and live.events else folder.events()
             events = deque(recorded, LAST_EVENTS)
             status, message = folder.status, folder.message
-        last = [json.loads(event.to_json()) for event in events]
-        return {"run": folder.name, "status": status, "message": message, "events": last}
+        return {"run": folder.name, "status": status, "message": message, "events": [_told(event) for event in events]}
 
     def stop_run(self, run: str, owner: str) -> dict[str, Any]:
         """Stop the run and keep its model: {"run", "status", "saved": the model's name, "steps"}."""
@@ -159,6 +159,14 @@ def _secret(value: Any) -> str:
     if not token:
         raise UserError("owner is empty. Give the one that /train gave with the run.")
     return token
+
+
+def _told(event: Event) -> dict[str, Any]:
+    """The event as JSON. A path becomes its last part: it is the server's own, and gradio_client would download it."""
+    record: dict[str, Any] = json.loads(event.to_json())
+    if "path" in record:
+        record["name"] = Path(record.pop("path")).name
+    return record
 
 
 def _sampling(

@@ -119,12 +119,10 @@ def _message(history: History, status: Status) -> str:
     if status == "interrupted":
         return "The app stopped while this run was training. Resume goes on from its last checkpoint."
     if status == "stopped":
-        return "Stopped; the model is kept. Resume goes on exactly where it stopped."
+        kept = "the model is kept" if history.steps_done else "nothing had been trained yet"
+        return f"Stopped; {kept}. Resume goes on exactly where it stopped."
     if history.overfits:
-        return (
-            "The validation loss rises while the training loss falls: the model now learns the text by heart. "
-            "The best point is marked and kept as a model of its own."
-        )
+        return "Overfitting: the model now learns the text by heart. Its best point is marked, and kept as a model."
     if status == "finished":
         took = f" in {duration(history.finished.seconds)}" if history.finished else ""
         reason = " at its target loss" if history.finished and history.finished.reason == "target" else ""

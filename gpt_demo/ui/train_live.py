@@ -34,9 +34,14 @@ class TrainLive:
         self.token = token
         self.form = form
         self.seen = gr.State(None)  # what the last poll showed: (run, status, steps, evaluations, samples)
+        self.overlaid = gr.State([])  # the other runs on the chart
         self.timer = gr.Timer(0.5, active=False)
         with gr.Row(elem_classes="bottom", elem_id="run-bar"):
-            self.run = gr.Dropdown([], label="Run", info="yours, the newest first", scale=3, elem_id="run-choice")
+            # Any value is let in: a poll may still ask for a run that has just been deleted. `Services.run` checks it.
+            self.run = gr.Dropdown(
+                [], label="Run", info="yours, the newest first", scale=3, elem_id="run-choice",
+                allow_custom_value=True, filterable=False,
+            )  # fmt: skip
             form.start_button.render()  # type: ignore[no-untyped-call]
             self.pause = gr.Button("Pause", interactive=False, min_width=100, elem_id="pause")
             self.resume = gr.Button("Resume", visible=False, min_width=100, elem_id="resume")
@@ -76,13 +81,13 @@ class TrainLive:
     def connect(self, page: gr.Blocks) -> None:
         """Wire the buttons, the timer, and the page's opening."""
         shown = [
-            self.seen, self.status, self.chart, self.samples, self.timer,
+            self.seen, self.overlaid, self.status, self.chart, self.samples, self.timer,
             self.pause, self.resume, self.stop, self.write, self.stop_choices,
         ]  # fmt: skip
         choice = [self.run, self.others, self.timer, self.stop_choices, self.question]
         mine, chosen = [self.token, self.run], [self.token, self.run, self.others]
         look: dict[str, Any] = {"fn": self.look, "inputs": chosen, "outputs": [*shown, self.table], **QUIET}
-        self.timer.tick(self.poll, [*chosen, self.seen], shown, **QUIET)
+        self.timer.tick(self.poll, [self.token, self.run, self.overlaid, self.seen], shown, **QUIET)
         self.run.input(self.choose, mine, choice, **QUEUED).then(**look)
         self.others.input(**look)
         page.load(self.attach, self.token, choice, **QUIET).then(**look)
@@ -140,7 +145,7 @@ class TrainLive:
         runs = self._histories(token, name, others)
         if not runs:
             empty = [view_json(None), snapshot_json(chart_snapshot([])), view_json([]), gr.Timer(active=False)]
-            return None, *empty, *_buttons(None), gr.update(visible=False)
+            return None, [], *empty, *_buttons(None), gr.update(visible=False)
         name, history = runs[0]
         folder = self.services.run(name, token)
         status = folder.status
@@ -150,6 +155,7 @@ class TrainLive:
         kept = (self.services.store.folder(name) / "config.json").exists()
         return (
             now,
+            [other for other, _ in runs[1:]],
             view_json(status_data(folder, history, status)),
             gr.skip() if now == seen else snapshot_json(chart_snapshot(runs)),
             gr.skip() if same_state and now[4] == seen[4] else view_json(samples_data(history)),
