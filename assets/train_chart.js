@@ -435,9 +435,11 @@
         const from = x - (anchor === "end" ? wide : anchor === "middle" ? wide / 2 : 0);
         return [from, from + wide, y - 11, y + 4];
       });
-      const free = Math.max(0, boxes.findIndex((box) => this.isFree(box)));
-      const [x, y, anchor] = places[free];
-      this.taken.push(boxes[free]);
+      const free = boxes.findIndex((box) => this.isFree(box));
+      const whole = boxes.findIndex(([x0, x1]) => x0 >= this.left && x1 <= this.width); // rather on a line than cut off
+      const chosen = Math.max(0, free < 0 ? whole : free);
+      const [x, y, anchor] = places[chosen];
+      this.taken.push(boxes[chosen]);
       setText(set(this.labels.take(className), { x: tenth(x), y: tenth(y), "text-anchor": anchor }), text);
     }
 
@@ -503,6 +505,7 @@
     labelBest(best, x, y) {
       const places = [[x, y - 13, "middle"], [x, y + 23, "middle"], [x - 8, y + 23, "end"], [x + 12, y + 4, "start"]];
       places.push([x + 8, y - 12, "start"], [x, y - 30, "middle"], [x, y + 38, "middle"]);
+      places.push([x + 8, y - 13, "end"], [x + 8, y - 30, "end"], [x + 8, y + 38, "end"]); // at the right edge
       this.label(`best ${format(best.val_loss)}`, places, "tc-halo tc-strong");
     }
 

@@ -132,7 +132,7 @@
       setText(root.querySelector(".spoken"), `The run ${data.name} is ${data.state}.`);
     },
 
-    /** What the model wrote over time, the newest first: [{step, epoch, prompt, text}]. */
+    /** What the model wrote over time, the newest first: [{step, epoch, prompt, text}]. Empty lines are only signs. */
     samples(root, data) {
       root.dataset.samples = data?.length ?? 0;
       if (!data?.length) {
@@ -141,8 +141,9 @@
       }
       const entries = data.map(({ step, epoch, prompt, text }) => {
         const begin = text.startsWith(prompt) ? prompt : "";
-        const writing = set(h("p", "", h("strong", "", begin), text.slice(begin.length)), { dir: "auto" });
-        return h("li", "", h("span", "when", `step ${step}`, h("br"), `epoch ${epoch}`), writing);
+        const rest = text.slice(begin.length).replace(/\n+/g, (ends) => `${"\u21b5".repeat(ends.length)}\n`);
+        const writing = set(h("p", "", h("strong", "", begin), rest), { dir: "auto" });
+        return h("li", "", h("div", "when", h("div", "", `step ${step}`), h("div", "", `epoch ${epoch}`)), writing);
       });
       let box = root.querySelector(".samples");
       const fromBottom = box?.scrollTop ? box.scrollHeight - box.scrollTop : 0;

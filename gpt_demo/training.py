@@ -38,7 +38,7 @@ class TrainConfig:
     """How to train. Zero turns a thing off unless its comment says otherwise. Raises UserError on impossible values."""
 
     epochs: int = 0  # passes over the training tokens; 0: until max_steps
-    max_steps: int = 600  # the run ends after so many steps at the latest; 0: after `epochs`
+    max_steps: int = 300  # the run ends after so many steps at the latest; 0: after `epochs`
     batches: Batches = "random"  # windows in shuffled order, or random places
     stride: int = 0  # tokens from one window to the next; 0: n_ctx, so that windows touch
     batch_size: int = 16  # windows per batch

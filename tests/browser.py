@@ -19,7 +19,17 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Locator,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
 
 from gpt_demo.config import PRESETS, RunConfig
 from gpt_demo.history import History
@@ -152,9 +162,13 @@ class Visitor:
         page.set_default_timeout(20_000)
         page.set_viewport_size({"width": width, "height": height})
         page.on("pageerror", lambda error: self.errors.append(f"{error}"))
-        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("console", self._note)
         page.goto(url)
         return page
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(f"{message.text} ({message.location.get('url')})")
 
 
 @pytest.fixture(scope="session")

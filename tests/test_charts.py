@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from gpt_demo.errors import UserError
 from gpt_demo.ui import charts
+from gpt_demo.ui.theme import theme
 
 pytest_plugins = ["browser"]
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -114,10 +115,25 @@ def test_compact_of_no_number_is_a_dash(value: float | None) -> None:
 # Colours --------------------------------------------------------------------------------------------------------------
 
 
+SURFACES = ("#ffffff", "#1e293b")  # of Gradio's blocks under the page's theme; test_dark_mode holds the second to it
+
+
 def palettes() -> list[dict[str, str]]:
-    """The colour variables of the light and of the dark page."""
-    light, dark = (dict(re.findall(r"--tc-([\w-]+): (#\w{6});", block)) for block in STYLES.split("}")[:2])
-    return [light, dark]
+    """The colours of the light and of the dark page; of one that is mixed into the surface, the result."""
+    found = []
+    for surface, block in zip(SURFACES, STYLES.split("}"), strict=False):
+        palette = dict(re.findall(r"--tc-([\w-]+): (#\w{6});", block))
+        for name, color, share in re.findall(
+            r"--tc-([\w-]+): color-mix\(in srgb, (#\w{6}) (\d+)%, transparent\);", block
+        ):
+            palette[name] = mixed(color, surface, int(share) / 100)
+        found.append({**palette, "surface": surface})
+    return found
+
+
+def mixed(one: str, other: str, share: float) -> str:
+    parts = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in (one, other)]
+    return "#" + "".join(f"{round(share * a + (1 - share) * b):02x}" for a, b in zip(*parts, strict=True))
 
 
 def contrast(one: str, other: str) -> float:
@@ -246,9 +262,8 @@ def build() -> gr.Blocks:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"])
     head = f"<script>{SCRIPT}</script>"
-    demo, address = launch(build, {"css": STYLES, "head": head, "theme": theme, "ssr_mode": False})
+    demo, address = launch(build, {"css": STYLES, "head": head, "theme": theme(), "ssr_mode": False})
     yield address
     demo.close(verbose=False)
 

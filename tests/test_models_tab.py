@@ -117,4 +117,5 @@ def test_visitors_of_a_public_server_have_their_own(
         assert names(page) == ["everybodys"]
         page.get_by_role("button", name="Delete", exact=True).click()
         expect(toast(page)).to_contain_text("only models that you trained can be deleted")
+        page.close()
     assert (tmp_path / "models" / "everybodys").exists()

@@ -199,6 +199,7 @@ def test_after_a_restart_everything_is_there_and_goes_on(tmp_path: Path, visitor
         expect_state(page, "running")
         expect_more_points(page, shown)
         assert again.history("killed").steps["step"][: before + 1] == list(range(before + 1))
+        page.close()  # before the server goes
 
 
 def test_a_public_server_has_limits_and_keeps_visitors_apart(
@@ -246,3 +247,4 @@ def test_a_public_server_has_limits_and_keeps_visitors_apart(
         expect_state(page, "finished")
         start.click()
         expect(toast(page)).to_contain_text("keeps 2 runs per visitor")
+        page.close()

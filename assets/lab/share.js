@@ -41,10 +41,10 @@
     lab.say(faults.length ? `${what} was opened. ${faults.join(" ")}` : "", ...(faults.length ? [lab.dismiss()] : []));
   }
 
-  /** Open the link in the address. */
-  async function open(lab) {
+  /** Open a link's part behind "#". */
+  async function open(lab, link) {
     try {
-      const payload = await read(location.hash);
+      const payload = await read(link);
       if (payload.state) accept(lab, payload.state, "The link");
       if (payload.present) await lab.present?.(payload.present);
     } catch (error) {
@@ -197,13 +197,13 @@
     lab.tools.append(share);
     lab.dismiss = () => button("OK", "Take this line away", () => lab.say());
     lab.address = new Address(lab);
-    let opened = false;
+    let given = location.hash; // as the page was opened: soon the address says what the visitor does
     lab.on((changed) => {
-      if (opened || !changed.includes("models")) return;
-      opened = true;
-      if (isLink(location.hash)) open(lab);
+      if (!changed.includes("models")) return;
+      if (isLink(given)) open(lab, given);
+      given = "";
     });
-    window.addEventListener("hashchange", () => isLink(location.hash) && (openTab(), open(lab)));
+    window.addEventListener("hashchange", () => isLink(location.hash) && (openTab(), open(lab, location.hash)));
   });
 
   window.gptDemoShare = { PREFIX, address, download, copyButton };

@@ -109,7 +109,7 @@ class LabServer:
         return {}
 
     def toy(self, request: Answer) -> Answer:
-        """{logits, temperature, top_k, seed, draws} -> {counts}: torch.multinomial, one draw at a time, as the book does."""
+        """{logits, temperature, top_k, seed, draws} -> {counts}: single draws of torch.multinomial, as in the book."""
         counts = draw_toy(
             torch.tensor(request["logits"], dtype=torch.float32),
             float(request.get("temperature", 1)),

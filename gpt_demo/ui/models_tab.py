@@ -26,9 +26,8 @@ class ModelsTab:
         self.table = view("table", elem_id="model-table")
         with gr.Row(elem_classes="bottom"):
             self.model = gr.Dropdown(
-                [], label="Model", info="to write with, save or delete", elem_id="model-name", scale=3,
-                allow_custom_value=True, filterable=False,
-            )  # fmt: skip
+                [], label="Model", info="to write with, save or delete", elem_id="model-name", scale=3
+            )
             self.write = gr.Button("Let it write", variant="primary", elem_id="model-write", min_width=120)
             self.download = gr.Button("Download", elem_id="model-download", min_width=110)
             self.delete = gr.Button("Delete", elem_id="model-delete", min_width=90)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -34,14 +35,12 @@ class TrainLive:
         self.token = token
         self.form = form
         self.seen = gr.State(None)  # what the last poll showed: (run, status, steps, evaluations, samples)
-        self.overlaid = gr.State([])  # the other runs on the chart
+        # The runs on the chart, as `look` was last told: Gradio refuses a choice that has just been deleted, and a poll
+        # under way could still ask for it.
+        self.shown = gr.State([])
         self.timer = gr.Timer(0.5, active=False)
         with gr.Row(elem_classes="bottom", elem_id="run-bar"):
-            # Any value is let in: a poll may still ask for a run that has just been deleted. `Services.run` checks it.
-            self.run = gr.Dropdown(
-                [], label="Run", info="yours, the newest first", scale=3, elem_id="run-choice",
-                allow_custom_value=True, filterable=False,
-            )  # fmt: skip
+            self.run = gr.Dropdown([], label="Run", info="yours, the newest first", scale=3, elem_id="run-choice")
             form.start_button.render()  # type: ignore[no-untyped-call]
             self.pause = gr.Button("Pause", interactive=False, min_width=100, elem_id="pause")
             self.resume = gr.Button("Resume", visible=False, min_width=100, elem_id="resume")
@@ -81,13 +80,13 @@ class TrainLive:
     def connect(self, page: gr.Blocks) -> None:
         """Wire the buttons, the timer, and the page's opening."""
         shown = [
-            self.seen, self.overlaid, self.status, self.chart, self.samples, self.timer,
+            self.seen, self.status, self.chart, self.samples, self.timer,
             self.pause, self.resume, self.stop, self.write, self.stop_choices,
         ]  # fmt: skip
         choice = [self.run, self.others, self.timer, self.stop_choices, self.question]
         mine, chosen = [self.token, self.run], [self.token, self.run, self.others]
-        look: dict[str, Any] = {"fn": self.look, "inputs": chosen, "outputs": [*shown, self.table], **QUIET}
-        self.timer.tick(self.poll, [self.token, self.run, self.overlaid, self.seen], shown, **QUIET)
+        look: dict[str, Any] = {"fn": self.look, "inputs": chosen, "outputs": [*shown, self.shown, self.table], **QUIET}
+        self.timer.tick(self.poll, [self.token, self.shown, self.seen], shown, **QUIET)
         self.run.input(self.choose, mine, choice, **QUEUED).then(**look)
         self.others.input(**look)
         page.load(self.attach, self.token, choice, **QUIET).then(**look)
@@ -136,26 +135,32 @@ class TrainLive:
         )
 
     def look(self, token: str, name: str | None, others: list[str]) -> tuple[Any, ...]:
-        """Everything about the chosen run, and the table of differences."""
-        runs = self._histories(token, name, others)
-        return (*self.poll(token, name, others, None), view_json(differences(runs) if others else None))
+        """Everything about the chosen run, what polls are to look at, and the table of differences."""
+        shown = [name or "", *(others or [])]
+        table = None
+        if others:
+            with contextlib.suppress(UserError):
+                table = differences(self._histories(token, shown))
+        return (*self.poll(token, shown, None), shown, view_json(table))
 
-    def poll(self, token: str, name: str | None, others: list[str], seen: Any) -> tuple[Any, ...]:
-        """What has changed since `seen`; the timer ends with the run."""
-        runs = self._histories(token, name, others)
-        if not runs:
+    def poll(self, token: str, shown: list[str], seen: Any) -> tuple[Any, ...]:
+        """What has changed since `seen` in the runs `shown`; the timer ends with the first of them."""
+        try:
+            return self._news(token, shown, seen)
+        except UserError:  # none is chosen, or it is not there any more
             empty = [view_json(None), snapshot_json(chart_snapshot([])), view_json([]), gr.Timer(active=False)]
-            return None, [], *empty, *_buttons(None), gr.update(visible=False)
-        name, history = runs[0]
-        folder = self.services.run(name, token)
-        status = folder.status
-        now = [name, status, history.steps_done, len(history.evaluations["step"]), len(history.samples)]
+            return None, *empty, *_buttons(None), gr.update(visible=False)
+
+    def _news(self, token: str, shown: list[str], seen: Any) -> tuple[Any, ...]:
+        folder = self.services.run(shown[0] if shown else "", token)
+        runs = self._histories(token, shown)
+        status, history = folder.status, runs[0][1]
+        now = [folder.name, status, history.steps_done, len(history.evaluations["step"]), len(history.samples)]
         same_state = seen is not None and now[:2] == seen[:2]
         alive = status in ALIVE
-        kept = (self.services.store.folder(name) / "config.json").exists()
+        kept = (self.services.store.folder(folder.name) / "config.json").exists()
         return (
             now,
-            [other for other, _ in runs[1:]],
             view_json(status_data(folder, history, status)),
             gr.skip() if now == seen else snapshot_json(chart_snapshot(runs)),
             gr.skip() if same_state and now[4] == seen[4] else view_json(samples_data(history)),
@@ -164,17 +169,12 @@ class TrainLive:
             gr.skip() if alive else gr.update(visible=False),
         )
 
-    def _histories(self, token: str, name: str | None, others: list[str]) -> list[tuple[str, History]]:
-        """The chosen run, then the others as far as they are the visitor's; nothing where the chosen one is not."""
-        found: list[tuple[str, History]] = []
-        for wanted in dict.fromkeys([name, *(others or [])]):
-            try:
-                folder = self.services.run(wanted, token)
-            except UserError:
-                if wanted == name:
-                    return []
-                continue
-            found.append((folder.name, self.services.runs.history(folder)))
+    def _histories(self, token: str, shown: list[str]) -> list[tuple[str, History]]:
+        """The runs with their histories: the first, or UserError; the others as far as they are the visitor's."""
+        found = [(shown[0], self.services.runs.history(self.services.run(shown[0], token)))]
+        for other in shown[1:]:
+            with contextlib.suppress(UserError):
+                found.append((other, self.services.runs.history(self.services.run(other, token))))
         return found
 
     # Acting -----------------------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ class TrainLive:
     def download(self, kind: str, target: Path, token: str, name: str | None, others: list[str]) -> Path:
         """Write the file of this kind into the folder `target`."""
         folder = self.services.run(name, token)
-        return export_run(kind, folder, self._histories(token, name, others), target)
+        return export_run(kind, folder, self._histories(token, [folder.name, *(others or [])]), target)
 
 
 def _busy(word: str) -> tuple[Any, ...]:
