@@ -38,10 +38,10 @@ class TrainConfig:
     """How to train. Zero turns a thing off unless its comment says otherwise. Raises UserError on impossible values."""
 
     epochs: int = 0  # passes over the training tokens; 0: until max_steps
-    max_steps: int = 300  # the run ends after so many steps at the latest; 0: after `epochs`
+    max_steps: int = 600  # the run ends after so many steps at the latest; 0: after `epochs`
     batches: Batches = "random"  # windows in shuffled order, or random places
     stride: int = 0  # tokens from one window to the next; 0: n_ctx, so that windows touch
-    batch_size: int = 16  # windows per batch
+    batch_size: int = 8  # windows per batch
     grad_accum_steps: int = 1  # batches per optimizer step
     learning_rate: float = 2e-3  # highest
     min_learning_rate: float | None = 2e-4  # where cosine decay ends, if that is lower; none: no decay
@@ -50,9 +50,9 @@ class TrainConfig:
     weight_decay: float = 0.1
     decay: Decay = "matrices"  # what weight decay acts on: matrices only, or all parameters
     grad_clip: float = 1.0  # largest norm of the gradient
-    eval_interval: int = 25  # steps from one evaluation to the next
+    eval_interval: int = 50  # steps from one evaluation to the next
     eval_batches: int = 0  # batches of each split; 0: the whole validation split, as much of the training split
-    sample_interval: int = 50  # steps from one sample to the next; 0: after each epoch
+    sample_interval: int = 100  # steps from one sample to the next; 0: after each epoch
     sample_prompt: str = ""  # empty: words from the text
     sample_tokens: int = 50
     sample_temperature: float = 0.0  # 0: greedy

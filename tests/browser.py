@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -32,12 +33,13 @@ from playwright.sync_api import (
 )
 
 from gpt_demo.config import PRESETS, RunConfig
+from gpt_demo.events import Event
 from gpt_demo.history import History
 from gpt_demo.recipes import create_run, train_job
 from gpt_demo.runs import RunFolder, Runs
 from gpt_demo.samples import sample_story
 from gpt_demo.store import ModelStore
-from gpt_demo.ui import build_app, is_public, launch_options
+from gpt_demo.ui import build_app, is_public, launch_options, session
 
 # What the preset "quick" becomes where a test only wants some training: a few milliseconds a step.
 TINY: dict[str, Any] = {
@@ -97,14 +99,22 @@ def start_app(home: Path, *, starter: Path | None = None, port: int | None = Non
 
 @contextlib.contextmanager
 def tiny_app(home: Path, **options: Any) -> Iterator[App]:
-    """The app with TINY as its preset "quick"."""
+    """The app with TINY as its preset "quick", and runs that leave most of the processor to the browser."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "quick", tiny_config())
+        patch.setattr(session, "train_job", _calm_job)
         app = start_app(home, **options)
         try:
             yield app
         finally:
             app.close()
+
+
+def _calm_job(folder: RunFolder, store: ModelStore) -> Iterator[Event]:
+    with contextlib.closing(train_job(folder, store)) as events:
+        for event in events:
+            yield event
+            time.sleep(0.005)
 
 
 def tiny_config(**changes: Any) -> RunConfig:

@@ -73,11 +73,12 @@ class TextSource:
         """Wire the choices to `reading` and the preview; `showing` is the listener that runs after each reading."""
         parts: list[Any] = [self.source, self.files, self.columns, self.pasted]
         reading: dict[str, Any] = {"fn": read, "inputs": parts, "outputs": [self.reading, self.preview], **QUIET}
-        chosen = self.source.input(
-            show_source, [self.source, self.files], [self.files, self.columns, self.pasted, self.preview], **QUIET
-        )
+        # The last of several quick changes must not be dropped because an earlier one is still being read.
+        latest: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
+        boxes = [self.files, self.columns, self.pasted, self.preview]
+        chosen = self.source.input(show_source, [self.source, self.files], boxes, **latest)
         changed = [self.files.upload, self.files.clear, self.files.delete]
-        offered = gr.on(changed, offer_columns, self.files, self.columns, **QUIET)
+        offered = gr.on(changed, offer_columns, self.files, self.columns, **latest)
         # A text box says `input` of keys only, `change` of what is pasted by mouse too.
         typed = gr.on([page.load, self.columns.input, self.pasted.change], trigger_mode="always_last", **reading)
         for read_again in (chosen.then(**reading), offered.then(**reading), typed):

@@ -97,7 +97,9 @@ class TrainForm:
         }
         # On input, not on change: that fires for every field a preset fills, and again when another one is edited.
         self.text.connect(page, showing)
-        filled = self.preset.input(fill_settings, self.preset, list(self.settings.values()), **QUIET)
+        filled = self.preset.input(
+            fill_settings, self.preset, list(self.settings.values()), trigger_mode="always_last", **QUIET
+        )
         filled.then(**showing)
         edited = [s.change if isinstance(s, gr.Textbox) else s.input for s in self.settings.values()]
         gr.on(edited, trigger_mode="always_last", **showing)

@@ -123,13 +123,13 @@ class TrainLive:
             return self._choice(token, self.services.run(name, token))
 
     def _choice(self, token: str, folder: RunFolder | None) -> tuple[Any, ...]:
-        """Updates of `choice`: the run, the others, the timer, and both questions closed."""
+        """Updates of `choice`: the run, the others, both questions closed; polls rest until `look` has looked."""
         names = [f.name for f in self.services.runs_of(token)]
         name = folder.name if folder else None
         return (
             gr.update(choices=names, value=name),
             gr.update(choices=[n for n in names if n != name], value=[]),
-            gr.Timer(active=folder is not None and folder.status in ALIVE),
+            gr.Timer(active=False),
             gr.update(visible=False),
             gr.update(visible=False),
         )
@@ -145,6 +145,8 @@ class TrainLive:
 
     def poll(self, token: str, shown: list[str], seen: Any) -> tuple[Any, ...]:
         """What has changed since `seen` in the runs `shown`; the timer ends with the first of them."""
+        if not shown:  # a tick before the first look, or after a restart of the server
+            return (gr.skip(),) * 10
         try:
             return self._news(token, shown, seen)
         except UserError:  # none is chosen, or it is not there any more
@@ -152,7 +154,7 @@ class TrainLive:
             return None, *empty, *_buttons(None), gr.update(visible=False)
 
     def _news(self, token: str, shown: list[str], seen: Any) -> tuple[Any, ...]:
-        folder = self.services.run(shown[0] if shown else "", token)
+        folder = self.services.run(shown[0], token)
         runs = self._histories(token, shown)
         status, history = folder.status, runs[0][1]
         now = [folder.name, status, history.steps_done, len(history.evaluations["step"]), len(history.samples)]
