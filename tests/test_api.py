@@ -57,8 +57,8 @@ def test_the_contract_and_nothing_else(client: Client) -> None:
     }
     sampling = ["temperature", "top_k", "top_p", "min_p", "repetition_penalty"]
     assert endpoints == {
-        "/generate": ["model", "prompt", "max_new_tokens", *sampling, "seed", "owner_token"],
-        "/next_token_distribution": ["model", "prompt", *sampling, "top_n", "owner_token"],
+        "/generate": ["model", "prompt", "max_new_tokens", *sampling, "seed"],
+        "/next_token_distribution": ["model", "prompt", *sampling, "top_n"],
         "/train": ["text", "preset", "name"],
         "/run_status": ["run", "owner"],
         "/stop_run": ["run", "owner"],

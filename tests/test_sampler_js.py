@@ -6,7 +6,6 @@ import base64
 import json
 import math
 import random
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from torch import Tensor
 
 from gpt_demo.errors import UserError
@@ -23,6 +22,7 @@ from gpt_demo.tokenizer import make
 from gpt_demo.transforms import MinP, RepetitionPenalty, Stage, Temperature, TopK, TopP, Transform, trace
 from gpt_demo.ui.logits import row_payload, vocabulary_payload
 
+pytest_plugins = ["browser"]
 SCRIPT = (Path(__file__).parents[1] / "assets" / "sampler.js").read_text(encoding="utf-8")
 TOY = json.loads((Path(__file__).parents[2] / "shared/golden/figures.json").read_text())["toy_vocabulary"]
 NO_IDS = torch.empty(1, 0, dtype=torch.int64)
@@ -57,15 +57,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        path = shutil.which("chromium") or playwright.chromium.executable_path
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

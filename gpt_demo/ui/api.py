@@ -16,12 +16,14 @@ from gpt_demo.data import clean_text
 from gpt_demo.decoding import Sampling, generate
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Generated, TokenChosen
-from gpt_demo.recipes import create_run, keep_model, next_token_stages
+from gpt_demo.model import GPT
+from gpt_demo.recipes import create_run, keep_model
 from gpt_demo.store import STARTER
 from gpt_demo.tokenizer import Tokenizer
 from gpt_demo.transforms import Stage
 from gpt_demo.ui.quotas import check_config, check_length, check_runs, check_text
 from gpt_demo.ui.session import Services, ensure_token, owner, sentences
+from gpt_demo.writing import next_token_stages
 
 UPDATE_SECONDS = 0.1
 LAST_EVENTS = 50
@@ -51,14 +53,13 @@ class Api:
         min_p: float = 0.0,
         repetition_penalty: float = 1.0,
         seed: int = 0,
-        owner_token: str = "",
     ) -> Iterator[dict[str, Any]]:
         """Continue the prompt: a stream of {"text": all so far, "tokens": [{"id", "text", "logprob"}, ...]}."""
         with sentences(plain=True):
             sampling = _sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed)
             length = _whole("max_new_tokens", max_new_tokens)
             check_length(self.services.limits, length)
-            gpt, tokenizer = self.services.store.load(_text("model", model), owner(_text("owner_token", owner_token)))
+            gpt, tokenizer = self._load(model)
             tokens: list[dict[str, Any]] = []
             shown = time.perf_counter()
             for event in generate(gpt, tokenizer, _text("prompt", prompt), sampling, length):
@@ -78,15 +79,19 @@ class Api:
         min_p: float = 0.0,
         repetition_penalty: float = 1.0,
         top_n: int = 20,
-        owner_token: str = "",
     ) -> dict[str, Any]:
         """Every stage from the model's own distribution to what is drawn from, each with its top_n tokens."""
         with sentences(plain=True):
             sampling = _sampling(temperature, top_k, top_p, min_p, repetition_penalty)
             count = _whole("top_n", top_n)
-            gpt, tokenizer = self.services.store.load(_text("model", model), owner(_text("owner_token", owner_token)))
+            gpt, tokenizer = self._load(model)
             stages = next_token_stages(gpt, tokenizer, _text("prompt", prompt), sampling)
         return {"stages": [_stage(stage, tokenizer, count) for stage in stages]}
+
+    def _load(self, model: Any) -> tuple[GPT, Tokenizer]:
+        """A model by its name; on a public server a visitor's own is NAME@OWNER, with the secret that /train gave."""
+        name, _, token = _text("model", model).partition("@")
+        return self.services.store.load(name, owner(token))
 
     def train(self, text: str, preset: str = "quick", name: str = "") -> dict[str, str]:
         """Start a run; {"run", "owner"}: the owner is a secret that the other two endpoints ask for."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class Reading:
     text: str = ""
     error: str = ""
     files: tuple[str, ...] = ("YOUR_TEXT.txt",)  # what the command line would read
+    uploaded: tuple[str, ...] = ()  # where the files are that were there when it was read
 
     @cached_property
     def key(self) -> str:
@@ -69,38 +71,43 @@ class TextSource:
         self.pasted = gr.Textbox(label="Your text", lines=6, max_lines=12, visible=False, elem_id="pasted")
         self.preview = view("preview", elem_id="text-preview")
 
-    def connect(self, page: gr.Blocks, showing: dict[str, Any]) -> None:
-        """Wire the choices to `reading` and the preview; `showing` is the listener that runs after each reading."""
-        parts: list[Any] = [self.source, self.files, self.columns, self.pasted]
-        reading: dict[str, Any] = {"fn": read, "inputs": parts, "outputs": [self.reading, self.preview], **QUIET}
-        # The last of several quick changes must not be dropped because an earlier one is still being read.
-        latest: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
+        self.parts: list[Any] = [self.source, self.files, self.columns, self.pasted]
+
+    def connect(self, page: gr.Blocks, refresh: dict[str, Any]) -> None:
+        """Show what the source needs. `refresh` runs when the page opens and after every change of the text.
+
+        It is one listener for all of them, so that Gradio runs it again for the latest change and never two at a time.
+        """
         boxes = [self.files, self.columns, self.pasted, self.preview]
-        chosen = self.source.input(show_source, [self.source, self.files], boxes, **latest)
-        changed = [self.files.upload, self.files.clear, self.files.delete]
-        offered = gr.on(changed, offer_columns, self.files, self.columns, **latest)
+        self.source.input(show_source, [self.source, self.files], boxes, **QUIET)
         # A text box says `input` of keys only, `change` of what is pasted by mouse too.
-        typed = gr.on([page.load, self.columns.input, self.pasted.change], trigger_mode="always_last", **reading)
-        for read_again in (chosen.then(**reading), offered.then(**reading), typed):
-            read_again.then(**showing)
+        edited = [self.source.input, self.columns.input, self.pasted.change]
+        gr.on([page.load, self.files.upload, self.files.clear, self.files.delete, *edited], **refresh)
 
 
-def read(source: str, files: list[str] | None, columns: list[str], pasted: str) -> tuple[Reading, Any]:
-    """The chosen text; where it can't be read the reason stands in the preview."""
+def read(before: Reading, source: str, files: list[str] | None, columns: list[str], pasted: str) -> tuple[Reading, Any]:
+    """The chosen text, or why it can't be read; and what the choice of columns becomes where there are new files."""
+    uploaded, offered = tuple(files or ()), gr.skip()
+    if source == UPLOAD and uploaded != before.uploaded:
+        columns = text_columns(uploaded)
+        offered = gr.update(choices=columns, value=columns, visible=bool(columns))
     try:
-        if source == SAMPLE:
-            return Reading(sample_story(), files=("assets/story.txt",)), gr.skip()
-        if source == VERDICT:
-            return Reading(the_verdict(data_home()), files=("the-verdict.txt",)), gr.skip()
-        if source == PASTE and pasted:
-            return Reading(clean_text(pasted)), gr.skip()
-        if source == UPLOAD and files:
-            names = tuple(Path(file).name for file in files)
-            return Reading(read_texts([Path(file) for file in files], columns or None), files=names), gr.skip()
+        return replace(_read(source, uploaded, columns, pasted), uploaded=uploaded), offered
     except UserError as error:
-        reason = in_words(str(error))
-        return Reading(error=reason), view_json({"error": reason})
-    return Reading(), view_json(None)
+        return Reading(error=in_words(str(error)), uploaded=uploaded), offered
+
+
+def _read(source: str, files: Sequence[str], columns: list[str], pasted: str) -> Reading:
+    if source == SAMPLE:
+        return Reading(sample_story(), files=("assets/story.txt",))
+    if source == VERDICT:
+        return Reading(the_verdict(data_home()), files=("the-verdict.txt",))
+    if source == PASTE and pasted:
+        return Reading(clean_text(pasted))
+    if source == UPLOAD and files:
+        text = read_texts([Path(file) for file in files], columns or None)
+        return Reading(text, files=tuple(Path(file).name for file in files))
+    return Reading()
 
 
 def show_source(source: str, files: list[str] | None) -> tuple[Any, Any, Any, Any]:
@@ -110,16 +117,14 @@ def show_source(source: str, files: list[str] | None) -> tuple[Any, Any, Any, An
     return gr.update(visible=upload), gr.update(visible=table), gr.update(visible=source == PASTE), waiting
 
 
-def offer_columns(files: list[str] | None) -> Any:
+def text_columns(files: Sequence[str]) -> list[str]:
     """The text columns of the .csv files, if there are any."""
     names: dict[str, None] = {}
-    for file in files or []:
+    for file in files:
         if file.lower().endswith(".csv"):
-            try:
+            with contextlib.suppress(UserError):  # the preview says why it can't be read
                 names.update(dict.fromkeys(csv_columns(Path(file))))
-            except UserError:
-                continue  # the preview says why it can't be read
-    return gr.update(choices=list(names), value=list(names), visible=bool(names))
+    return list(names)
 
 
 def preview_data(text: str, tokenizer: Tokenizer, split: Split, fault: str = "", most: int = 160) -> dict[str, Any]:

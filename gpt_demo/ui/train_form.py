@@ -19,7 +19,7 @@ from gpt_demo.ui.clock import Clock, Timing
 from gpt_demo.ui.format import count, duration, size
 from gpt_demo.ui.quotas import check_config, check_text
 from gpt_demo.ui.session import QUIET, Services, in_words
-from gpt_demo.ui.text_source import Reading, TextSource, preview_data
+from gpt_demo.ui.text_source import Reading, TextSource, preview_data, read
 from gpt_demo.ui.views import view, view_json
 
 SHOWN = ("tokenizer", "n_vocab", "max_steps")
@@ -89,14 +89,19 @@ class TrainForm:
 
     def connect(self, page: gr.Blocks) -> None:
         """Wire text and settings to preview, plan, command and the start button."""
+        shown = [self.text.preview, self.plan, self.command, self.start_button]
         showing: dict[str, Any] = {
-            "fn": self.show,
-            "inputs": [self.clock.timing, *self.inputs],
-            "outputs": [self.text.preview, self.plan, self.command, self.start_button],
+            "fn": self.show, "inputs": [self.clock.timing, *self.inputs], "outputs": shown, **QUIET,
+        }  # fmt: skip
+        refresh: dict[str, Any] = {
+            "fn": self.refresh,
+            "inputs": [*self.text.parts, self.clock.timing, *self.inputs],
+            "outputs": [self.text.reading, self.text.columns, *shown],
+            "trigger_mode": "always_last",
             **QUIET,
         }
         # On input, not on change: that fires for every field a preset fills, and again when another one is edited.
-        self.text.connect(page, showing)
+        self.text.connect(page, refresh)
         filled = self.preset.input(
             fill_settings, self.preset, list(self.settings.values()), trigger_mode="always_last", **QUIET
         )
@@ -130,6 +135,14 @@ class TrainForm:
                 self._tokenizers.popitem(last=False)
         return self._tokenizers[key]
 
+    def refresh(
+        self, source: str, files: list[str] | None, columns: list[str], pasted: str,
+        timing: Timing | None, reading: Reading, *values: Any,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        """Read the text anew, then as `show`."""
+        reading, offered = read(reading, source, files, columns, pasted)
+        return (reading, offered, *self.show(timing, reading, *values))
+
     def show(
         self, timing: Timing | None, reading: Reading, preset_name: str, *values: Any
     ) -> tuple[Any, Any, Any, Any]:
@@ -140,9 +153,11 @@ class TrainForm:
             command = full_command(reading.files, preset_name, config)
             tokenizer = self.tokenizer(reading.text, config) if reading.text else None
         except UserError as error:
-            return gr.skip(), view_json({"error": in_words(str(error))}), gr.skip(), start
+            preview = view_json({"error": reading.error}) if reading.error else gr.skip()
+            return preview, view_json({"error": in_words(str(error))}), gr.skip(), start
         if tokenizer is None:
-            return gr.skip(), view_json(None), command, start
+            preview = view_json({"error": reading.error} if reading.error else None)
+            return preview, view_json(None), command, start
         try:
             prepared = self.prepare(reading, config)
         except UserError as error:
