@@ -1,11 +1,13 @@
 """Starts the page: `python app.py`, and the entry point of a Hugging Face Space."""
 
+from gpt_demo.memory import keep_freed_memory
 from gpt_demo.runs import Runs
 from gpt_demo.store import ModelStore, data_home
 from gpt_demo.ui import build_app, is_public, launch_options
 
 
 def main() -> None:
+    keep_freed_memory()
     store, runs = ModelStore(data_home(), see_all=not is_public()), Runs(data_home())
     try:
         build_app(store, runs).launch(**launch_options())

@@ -102,15 +102,16 @@ def build(name: str, precision: str, size: Size) -> reference.Step:
 
 
 def work(name: str, precision: str, size: Size, pipe: Any) -> None:
-    """In a loop's own process: take the steps asked for and answer with the seconds of each, until 0 are asked for."""
-    step = build(name, precision, size)
-    while steps := pipe.recv():
-        times = []
-        for _ in range(steps):
-            start = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - start)
-        pipe.send(times)
+    """In a loop's own process: take the steps asked for and answer with the seconds of each, as long as anyone asks."""
+    with contextlib.suppress(KeyboardInterrupt, EOFError):
+        step = build(name, precision, size)
+        while True:
+            times = []
+            for _ in range(pipe.recv()):
+                start = time.perf_counter()
+                step()
+                times.append(time.perf_counter() - start)
+            pipe.send(times)
 
 
 @contextlib.contextmanager
@@ -189,4 +190,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt):
+        main()

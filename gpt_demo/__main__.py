@@ -102,8 +102,10 @@ def _train_options(command: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from gpt_demo.memory import keep_freed_memory
     from gpt_demo.recipes import keep_model, train_job
 
+    keep_freed_memory()
     store = _store()
     folder = _run_folder(options, store)
     show = _print_json if options.json else _print_training

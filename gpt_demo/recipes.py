@@ -22,6 +22,7 @@ from gpt_demo.errors import UserError
 from gpt_demo.evaluation import reference_losses
 from gpt_demo.events import Event, Finished, Saved, Started, Stepped
 from gpt_demo.huggingface import export_folder
+from gpt_demo.memory import give_back_memory
 from gpt_demo.model import GPT, GPTConfig
 from gpt_demo.runs import RunFolder, Runs
 from gpt_demo.store import ModelInfo, ModelStore, check_name, load_model, load_weights
@@ -208,6 +209,7 @@ def _train_job(folder: RunFolder, store: ModelStore) -> Generator[Event, None, N
     finally:
         if whole and (state.step > saved_step or latest(folder.path) is None):
             save_checkpoint(folder.path, state)
+        give_back_memory()
     if finished is not None:
         yield Saved(str(keep_model(folder, store)))
         yield finished

@@ -223,7 +223,7 @@ def _optimizer_step(
     total = 0.0
     for x, y in islice(batches, config.grad_accum_steps):
         with autocast(device, precision):
-            loss = model(x.to(device), y.to(device))[1] / config.grad_accum_steps
+            loss = model.loss(x.to(device), y.to(device)) / config.grad_accum_steps
         loss.backward()
         total += loss.item()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf).item()

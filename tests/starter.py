@@ -26,12 +26,12 @@ def make_starter(home: Path) -> None:
         torch.manual_seed(3)
         weights = GPT(config).state_dict()
     weights["wte.weight"] = 10 * weights["wte.weight"]
-    save_model(home / "models" / "starter", config, weights, tokenizer, {})
+    save_model(home / "models" / "little", config, weights, tokenizer, {})
 
 
 def own_deck() -> dict[str, Any]:
     """Every show that a model answers, with nothing recorded."""
-    prompt = {"panel": "write", "model": "starter", "prompt": "Nell and Jory", "seed": 5, "length": 10, "stop": False}
+    prompt = {"panel": "write", "model": "little", "prompt": "Nell and Jory", "seed": 5, "length": 10, "stop": False}
     penalty = {"name": "repetition_penalty", "value": 1.3}
     steps = [penalty, {"name": "temperature", "value": 0.7}, {"name": "top_k", "value": 6}]
     lanes = [{"name": "Greedy", "greedy": True}, {"name": "Hot", "steps": [{"name": "temperature", "value": 2}]}]

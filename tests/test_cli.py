@@ -253,19 +253,21 @@ def test_evaluate(trained: tuple[Home, Result]) -> None:
 def test_models(trained: tuple[Home, Result]) -> None:
     home, _ = trained
     listed = {event["name"]: event for event in home("models", "--json").events}
-    assert set(listed) <= {"one", "one-best"}
+    assert set(listed) <= {"starter", "one", "one-best"}
     one = listed["one"]
     assert (one["event"], one["parameters"]) == ("model", home.store.get("one").config.n_params)
     assert one["about"]["source"] == "text.txt"
     assert "owner" not in one["about"]
-    assert home("models").out.startswith("one ")
+    starter, newest, *_ = home("models").out.splitlines()
+    assert starter.startswith("starter ")
+    assert newest.startswith("one ")
 
 
 def test_models_of_all_visitors(home: Home, tiny: Tiny) -> None:
-    assert home("models", "--json") == (0, "", "")
+    assert [event["name"] for event in home("models", "--json").events] == ["starter"]
     model = tiny()
     home.store.save("hers", model.config, model.state_dict(), byte_level(), {"owner": "x", "val_loss": float("nan")})
-    (event,) = home("models", "--json").events
+    _, event = home("models", "--json").events
     assert (event["name"], event["about"]) == ("hers", {"val_loss": None})
 
 
@@ -304,7 +306,7 @@ MISTAKES = [
     ("train short.txt --tokenizer bytes", "training text has 2 tokens, but n_ctx 128"),
     ("train text.txt missing.txt", "missing.txt can't be read"),
     ("train text.txt --preset slow", "no preset called 'slow'"),
-    ("train text.txt --model nobody", "no model called 'nobody'. There are: one"),
+    ("train text.txt --model nobody", "no model called 'nobody'. There are: starter, one"),
     ("train text.txt --model broken", "no model called 'broken'"),
     ("train text.txt --model one --n-layer 3 --tokenizer bpe", "keeps that model's n_layer, tokenizer"),
     ("train text.txt --name one", "already a model called one"),

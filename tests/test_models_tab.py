@@ -97,7 +97,7 @@ def test_a_model_is_saved_and_let_write(app: App, visitor: Visitor, tmp_path: Pa
     assert ModelStore(tmp_path, starter=None).load("first")[0].config == app.store.get("first").config
     page.get_by_role("button", name="Let it write").click()
     expect(page.get_by_role("tab", name="Playground")).to_have_attribute("aria-selected", "true")
-    page.wait_for_function("window.gptDemoWanted === 'first'")
+    expect(page.locator(".lab")).to_have_attribute("data-model", "first")
 
 
 def test_it_fits_a_telephone(app: App, visitor: Visitor) -> None:

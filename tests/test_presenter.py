@@ -164,7 +164,7 @@ def test_type_is_large_and_nothing_is_cut(new_visitor: Callable[[], Visitor], ap
 
 def test_sliders_move_the_models_own_distribution(visitor: Visitor, app: App) -> None:
     page = presented(visitor, app)
-    model, tokenizer = app.store.load("starter")
+    model, tokenizer = app.store.load("little")
     ids = tokenizer.encode("Nell looked at the")
     logits, u = next_logits(model, tokenizer, ids), dart(1, len(ids))
     for scene, label, values in [(5, "Temperature", {"0.5": {}, "2": {}}), (6, "Top-k", {"5": {}, "3": {}})]:

@@ -127,7 +127,7 @@ def test_what_training_changes_and_the_sizes(deck: dict[str, Any]) -> None:
 
 def test_a_recording_is_what_the_model_answers(home: Path) -> None:
     store = ModelStore(home, starter=None)
-    model, tokenizer = store.load("starter")
+    model, tokenizer = store.load("little")
     recorded = {scene["show"]: scene["recorded"] for scene in Sources(store).record_all(own_deck())["scenes"]}
     prompt = tokenizer.encode("Nell and Jory")
     for data in recorded.values():
@@ -152,8 +152,8 @@ def test_a_recording_is_what_the_model_answers(home: Path) -> None:
 
 
 def test_bytes_that_are_no_characters_are_recorded_as_bytes(home: Path) -> None:
-    model, tokenizer = ModelStore(home, starter=None).load("starter")
-    player = Player(model, tokenizer, "starter", {"prompt": "\u2603"})
+    model, tokenizer = ModelStore(home, starter=None).load("little")
+    player = Player(model, tokenizer, "little", {"prompt": "\u2603"})
     assert [piece["bytes"] for piece in player.about["prompt"]] == ["e2", "98", "83"]
     assert player.piece(tokenizer.end_of_text) == {"id": tokenizer.end_of_text, "text": "<|endoftext|>"}
 
@@ -185,12 +185,12 @@ def test_the_command_fills_a_deck(home: Path, tmp_path: Path, monkeypatch: pytes
     text = json.dumps({**own_deck(), "author": HOSTILE})
     path.write_text(text)
     assert scenes.main([str(path)]) == 0
-    assert "7 beams: starter" in capsys.readouterr().out
+    assert "7 beams: little" in capsys.readouterr().out
     filled = read_deck(path)
     assert filled["author"] == HOSTILE
-    assert all(scene["recorded"]["model"] == "starter" for scene in filled["scenes"])
+    assert all(scene["recorded"]["model"] == "little" for scene in filled["scenes"])
     before = path.read_bytes()
-    assert scenes.main([str(path), "--model", "starter"]) == 0
+    assert scenes.main([str(path), "--model", "little"]) == 0
     assert path.read_bytes() == before
     for wrong in (["--model", "none"], ["--run", "none"]):
         assert scenes.main([str(path), *wrong]) == 2

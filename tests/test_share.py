@@ -225,7 +225,7 @@ def test_a_beam_search_survives_its_link_and_its_receipt(new_visitor: Callable[[
     assert sheet["state"]["beams"]["beams"] == 3
     other = new_visitor().open(sheet["link"])
     expect(entry(other, "Beams")).to_have_value("3")
-    model, tokenizer = app.store.load("starter")
+    model, tokenizer = app.store.load("little")
     ids = tokenizer.encode(sheet["state"]["prompt"])
     best = list(beam_search(model, ids, 3, 20, 1.0, tokenizer.end_of_text))[-1].best[0]
     assert json.loads(run_receipt(app, sheet["python"])[0]) == list(best.ids)

@@ -83,7 +83,7 @@ def test_gpt2_reproduces_the_golden_ids() -> None:
 
 def test_gpt2_is_the_encoding_tiktoken_defines(monkeypatch: pytest.MonkeyPatch) -> None:
     """tiktoken compares the ranks it computes from vocab.bpe with encoder.json: here that holds our tokens."""
-    symbol_of = {value: symbol for symbol, value in module._byte_of_symbol().items()}
+    symbol_of = {value: symbol for symbol, value in module.byte_of_symbol().items()}
     ours = {"".join(symbol_of[byte] for byte in gpt2().token_bytes(i)): i for i in range(50256)}
     files = {
         "vocab.bpe": (ROOT / "assets" / "gpt2" / "vocab.bpe").read_bytes(),

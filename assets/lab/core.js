@@ -210,6 +210,13 @@
     });
   }
 
+  /** "Let it write" in another tab says which model is wanted: before or after the new list of models has come. */
+  function want(lab) {
+    if (!lab.models.includes(window.gptDemoWanted)) return;
+    lab.set({ model: window.gptDemoWanted });
+    delete window.gptDemoWanted;
+  }
+
   window.gptDemoLab = {
     OFF,
     STEP_NAMES,
@@ -222,6 +229,8 @@
       frame(lab);
       for (const extension of extensions) extension(lab);
       root.lab = lab; // for the console, and for tests
+      lab.on(() => (lab.root.dataset.model = lab.state.model));
+      window.addEventListener("gpt-demo-wanted", () => want(lab));
       lab.root.dataset.ready = "true";
       return lab;
     },
@@ -231,9 +240,10 @@
       if (!value) return;
       const first = !lab.models.length;
       Object.assign(lab, value);
-      const known = lab.models.includes(lab.state.model);
-      if (!known && lab.models.length) lab.state.model = lab.models[0];
-      lab.tell(first ? ["models", "model"] : known ? ["models"] : ["models", "model"]);
+      const before = lab.state.model;
+      if (!lab.models.includes(lab.state.model) && lab.models.length) lab.state.model = lab.models[0];
+      lab.tell(first || lab.state.model !== before ? ["models", "model"] : ["models"]);
+      want(lab);
     },
   };
 })();
