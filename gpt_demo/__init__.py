@@ -16,8 +16,8 @@ import os
 from importlib import import_module
 from typing import Any
 
-# Threads of OpenMP that wait for each other sleep instead of spinning: beside a busy browser, small models train several
-# times faster. Read when torch is first imported.
+# Threads of OpenMP that wait for each other sleep instead of spinning: beside a busy browser, small models train
+# several times faster. Read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"

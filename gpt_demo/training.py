@@ -224,7 +224,7 @@ def _optimizer_step(
     for x, y in islice(batches, config.grad_accum_steps):
         with autocast(device, precision):
             loss = model.loss(x.to(device), y.to(device)) / config.grad_accum_steps
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf).item()
     if not math.isfinite(total) or not math.isfinite(norm):
