@@ -18,7 +18,7 @@ HOSTILE = (
 )
 
 
-def make_starter(home: Path) -> None:
+def make_starter(home: Path, name: str = "little") -> None:
     """Into the store of `home`: a random model with opinions, on 300 tokens of the story."""
     tokenizer = train_bpe(sample_story()[:8000], 300)
     config = GPTConfig(n_vocab=tokenizer.n_vocab, n_ctx=48, n_embd=32, n_head=2, n_layer=1)
@@ -26,7 +26,7 @@ def make_starter(home: Path) -> None:
         torch.manual_seed(3)
         weights = GPT(config).state_dict()
     weights["wte.weight"] = 10 * weights["wte.weight"]
-    save_model(home / "models" / "little", config, weights, tokenizer, {})
+    save_model(home / "models" / name, config, weights, tokenizer, {})
 
 
 def own_deck() -> dict[str, Any]:

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.browser
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     home = tmp_path_factory.mktemp("present")
     make_starter(home)
+    make_starter(home, "starter")  # which the default deck asks
     app = start_app(home)
     yield app
     app.close()
