@@ -25,6 +25,9 @@ from gpt_demo.recipes import Prepared, prepare
 from gpt_demo.training import TrainState, make_optimizer, train
 
 
+pytestmark = pytest.mark.golden
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _all_threads() -> Iterator[None]:
     """162 million parameters are worth more than one."""
