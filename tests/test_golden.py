@@ -24,7 +24,6 @@ from gpt_demo.model import GPT
 from gpt_demo.recipes import Prepared, prepare
 from gpt_demo.training import TrainState, make_optimizer, train
 
-
 pytestmark = pytest.mark.golden
 
 
