@@ -64,12 +64,24 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def available_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+CGROUP = Path("/sys/fs/cgroup")
+# Control groups of version 2, then of version 1: what the container may hold and what it holds.
+_LIMITS = (("", "memory.max", "memory.current"), ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"))
+
+
+def total_memory(cgroup: Path = CGROUP) -> int:
+    """Bytes of memory this machine has, or the container this runs in may hold."""
+    total = int(psutil.virtual_memory().total)
+    for folder, limit, _ in _LIMITS:
+        with suppress(OSError, ValueError):  # not there, or no limit ("max")
+            total = min(total, int((cgroup / folder / limit).read_text()))
+    return total
+
+
+def available_memory(cgroup: Path = CGROUP) -> int:
     """Bytes that can be taken now without swapping, and without passing the limit of the container this runs in."""
     free = int(psutil.virtual_memory().available)
-    # Control groups of version 2, then of version 1: what the container may hold and what it holds.
-    names = (("", "memory.max", "memory.current"), ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"))
-    for folder, limit, used in names:
+    for folder, limit, used in _LIMITS:
         with suppress(OSError, ValueError, KeyError):  # not there, or no limit ("max")
             files = cgroup / folder
             stat = dict(line.split() for line in (files / "memory.stat").read_text().splitlines())

@@ -1,6 +1,6 @@
 """Everything a job can tell its readers: small frozen dataclasses and their JSON form.
 
-Training, generating, evaluating (and later downloading) are generators of these. The page, the command line, the tests
+Training, generating, evaluating and downloading are generators of these. The page, the command line, the tests
 and the HTTP API are four readers of the same events. A failure is not an event: it is an exception.
 """
 
@@ -151,6 +151,41 @@ class Measured(Event):
     loss: float  # total negative log-likelihood / tokens, nats per token
     perplexity: float  # exp(loss)
     tokens: int  # tokens scored: every token of the text but the first
+
+
+# Downloading and converting -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Downloading(Event):
+    """Bytes of one file of a download have come."""
+
+    kind: ClassVar[str] = "downloading"
+    file: str
+    received: int  # bytes of the file that are here, those of earlier attempts included
+    total: int | None  # bytes of the file; None where the host does not say
+    all_received: int  # of all files of the download
+    all_total: int | None
+
+
+@dataclass(frozen=True)
+class Converting(Event):
+    """A checkpoint is being rewritten as a model of this app, tensor by tensor."""
+
+    kind: ClassVar[str] = "converting"
+    done: int  # tensors
+    total: int
+
+
+@dataclass(frozen=True)
+class Kept(Event):
+    """The end of a download, an import or an export: the model is whole."""
+
+    kind: ClassVar[str] = "finished"
+    model: str  # its name in the store
+    path: str  # its folder
+    bytes: int
+    seconds: float
 
 
 TRAINING_EVENTS: dict[str, type[Event]] = {

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpt_demo.errors import UserError
-from gpt_demo.model import GPT
+from gpt_demo.model import GPTConfig
 
 WeightPrecision = Literal["fp32", "bf16", "int8"]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Int8Linear(nn.Module):
@@ -32,18 +33,35 @@ class Int8Linear(nn.Module):
         return y if self.bias is None else y + self.bias
 
 
-def lower_precision(model: GPT, precision: str) -> GPT:
-    """The model with its weights in `precision`, changed in place. int8 leaves embeddings, norms and head in fp32.
+def check_precision(precision: str) -> None:
+    """Raises UserError on an unknown precision."""
+    if precision not in get_args(WeightPrecision):
+        raise UserError(f"precision is {precision!r}; it must be one of {', '.join(get_args(WeightPrecision))}.")
+
+
+def lower_precision(module: Module, precision: str) -> Module:
+    """The model, or a part of it, with its weights in `precision`, changed in place. Raises UserError.
+
+    int8 leaves embeddings, norms and head in fp32.
+    """
+    check_precision(precision)
+    if precision == "bf16":
+        return module.to(torch.bfloat16)
+    if precision == "int8":
+        for parent in list(module.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, nn.Linear) and name != "lm_head":
+                    setattr(parent, name, Int8Linear(child))
+    return module
+
+
+def weight_bytes(config: GPTConfig, precision: str) -> int:
+    """Bytes of a model's weights in `precision`: 4, 2, or (int8) 1 in the blocks' matrices and 4 per row and elsewhere.
 
     Raises UserError on an unknown precision.
     """
-    if precision not in get_args(WeightPrecision):
-        raise UserError(f"precision is {precision!r}; it must be one of {', '.join(get_args(WeightPrecision))}.")
-    if precision == "bf16":
-        return model.to(torch.bfloat16)
-    if precision == "int8":
-        for module in list(model.modules()):
-            for name, child in list(module.named_children()):
-                if isinstance(child, nn.Linear) and child is not model.lm_head:
-                    setattr(module, name, Int8Linear(child))
-    return model
+    check_precision(precision)
+    if precision != "int8":
+        return (2 if precision == "bf16" else 4) * config.n_params
+    matrices, rows = 12 * config.n_embd**2, 9 * config.n_embd
+    return 4 * config.n_params + config.n_layer * (4 * rows - 3 * matrices)

@@ -9,21 +9,22 @@ import os
 import re
 import shutil
 import threading
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
+from gpt_demo.devices import total_memory
 from gpt_demo.errors import UserError
 from gpt_demo.events import finite
 from gpt_demo.model import GPT, GPTConfig
-from gpt_demo.quantization import lower_precision
+from gpt_demo.loaded import Loaded, LoadedModels
+from gpt_demo.quantization import check_precision, lower_precision
 from gpt_demo.tokenizer import Tokenizer
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
@@ -50,8 +51,11 @@ def check_name(name: str, most: int = 64) -> str:
     return name
 
 
-def write_folder(target: Path, files: Mapping[str, bytes | Mapping[str, torch.Tensor]]) -> None:
-    """Write the files into a new folder and put it at `target`, replacing what was there: whole or not at all."""
+def write_folder(target: Path, files: Mapping[str, bytes | Path | Mapping[str, torch.Tensor]]) -> None:
+    """Write the files into a new folder and put it at `target`, replacing what was there: whole or not at all.
+
+    A path is a file that is moved there.
+    """
     fresh, old = _beside(target)
     restore_folder(target)
     shutil.rmtree(fresh, ignore_errors=True)
@@ -59,6 +63,8 @@ def write_folder(target: Path, files: Mapping[str, bytes | Mapping[str, torch.Te
     for name, content in files.items():
         if isinstance(content, bytes):
             (fresh / name).write_bytes(content)
+        elif isinstance(content, Path):
+            shutil.move(content, fresh / name)
         else:
             save_file({key: value.contiguous() for key, value in content.items()}, fresh / name)
     try:
@@ -92,11 +98,11 @@ def remove_folder(path: Path) -> None:
 def save_model(
     folder: Path,
     config: GPTConfig,
-    weights: Mapping[str, torch.Tensor],
+    weights: Mapping[str, torch.Tensor] | Path,
     tokenizer: Tokenizer,
     about: Mapping[str, Any],
 ) -> None:
-    """Write a model folder. `about` (where it comes from) goes into config.json beside the shape."""
+    """Write a model folder; `weights` may be a safetensors file, which is moved there. `about` (where it comes from) goes into config.json beside the shape."""
     description = json.dumps({**config.to_dict(), "about": finite(about)}, indent=2).encode()
     tokens = json.dumps(tokenizer.to_dict()).encode()
     write_folder(folder, {"config.json": description, "tokenizer.json": tokens, "model.safetensors": weights})
@@ -116,36 +122,72 @@ def read_description(folder: Path) -> tuple[GPTConfig, dict[str, Any]]:
         raise UserError(f"{folder} holds no readable model: {error}") from error
 
 
-def load_weights(model: GPT, path: Path) -> None:
-    """Put the tensors of a safetensors file into `model` (which may be on the meta device).
+MAPPED_FROM = 2**26  # bytes of a file of weights that is mapped instead of copied
 
+
+def load_weights(model: GPT, path: Path, precision: str = "fp32", *, may_map: bool = False) -> None:
+    """Put the tensors of a safetensors file into `model` (which may be on the meta device), in `precision`.
+
+    One block is read after the other, so that no more than the model itself has to fit into memory. With `may_map`, a
+    large file's own pages become the weights where they can: loaded at once and read when first used (changes stay in memory).
     Raises UserError naming what is missing, left over, wrongly shaped, or not readable.
     """
     try:
-        weights = load_file(path)
+        check_tensors(model, path)
+        if may_map and precision == "fp32" and path.stat().st_size >= MAPPED_FROM:
+            with safe_open(path, "pt") as file:
+                mapped = {name: file.get_tensor(name) for name in model.state_dict()}
+            # A tensor at an odd address is slower to compute with, and other types than float32 need a copy.
+            model.load_state_dict({name: _aligned(value) for name, value in mapped.items()}, assign=True)
+            return
+        for prefix, part in _parts(model):
+            with safe_open(path, "pt") as file:  # opened anew, so that pages that were read are given back
+                weights = {
+                    name: file.get_tensor(prefix + name).to(torch.float32, copy=True) for name in part.state_dict()
+                }
+            part.load_state_dict(weights, assign=True)
+            lower_precision(part, precision)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} can't be read as safetensors ({error}). Train or download the model again.") from error
+
+
+def check_tensors(model: GPT, path: Path) -> None:
+    """UserError where the file's tensors are not the model's. Reads no more than the file's header."""
+    with safe_open(path, "pt") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (not a dict)
     expected = {name: tuple(p.shape) for name, p in model.state_dict().items()}
-    faults = [f"{name} is missing" for name in expected if name not in weights]
-    faults += [f"{name} does not belong" for name in weights if name not in expected]
+    faults = [f"{name} is missing" for name in expected if name not in found]
+    faults += [f"{name} does not belong" for name in found if name not in expected]
     faults += [
-        f"{name} is {tuple(weights[name].shape)}, not {shape}"
+        f"{name} is {found[name]}, not {shape}"
         for name, shape in expected.items()
-        if name in weights and tuple(weights[name].shape) != shape
+        if found.get(name, shape) != shape
     ]
     if faults:
         raise UserError(f"{path} does not fit its config.json: {'; '.join(faults[:5])}.")
-    # Copied: a mapped file is slower to compute with, and must not change or vanish while the model is in use.
-    copies = {name: value.to(torch.float32, copy=True) for name, value in weights.items()}
-    model.load_state_dict(copies, assign=True)
 
 
-def load_model(folder: Path) -> tuple[GPT, Tokenizer]:
+def _aligned(tensor: torch.Tensor) -> torch.Tensor:
+    fits = tensor.dtype == torch.float32 and tensor.data_ptr() % 16 == 0
+    return tensor if fits else tensor.to(torch.float32, copy=True)
+
+
+def _parts(model: GPT) -> Iterator[tuple[str, torch.nn.Module]]:
+    """The parts that hold all weights, each with what its tensors' names begin with."""
+    for name, part in model.named_children():
+        if isinstance(part, torch.nn.ModuleList):
+            yield from ((f"{name}.{i}.", block) for i, block in enumerate(part))
+        else:
+            yield f"{name}.", part
+
+
+def load_model(folder: Path, precision: str = "fp32") -> tuple[GPT, Tokenizer]:
     """The model of a folder, in eval mode, and its tokenizer. Draws no random numbers. Raises UserError."""
+    check_precision(precision)
     config, _ = read_description(folder)
     with torch.device("meta"):
         model = GPT(config, init="pytorch")
-    load_weights(model, folder / "model.safetensors")
+    load_weights(model, folder / "model.safetensors", precision, may_map=True)
     model.requires_grad_(True)
     return model.eval(), Tokenizer.load(folder / "tokenizer.json")
 
@@ -179,12 +221,14 @@ class ModelStore:
     line: who can read the files may read the models) lifts that.
     """
 
-    def __init__(self, home: Path, starter: Path | None = ASSETS / STARTER, *, see_all: bool = False) -> None:
+    def __init__(
+        self, home: Path, starter: Path | None = ASSETS / STARTER, *, see_all: bool = False, budget: int | None = None
+    ) -> None:
+        """`budget`: bytes that models in memory may take together, by default 60 % of what the machine has."""
         self.home = home
         self._starter = starter if starter and (starter / "config.json").exists() else None
         self._see_all = see_all
-        self._loaded: OrderedDict[tuple[Path, str, int], tuple[GPT, Tokenizer]] = OrderedDict()
-        self._lock = threading.Lock()  # of _loaded
+        self.memory = LoadedModels(budget if budget is not None else total_memory() * 6 // 10)
         self._loading = threading.Lock()
         self._saving = threading.Lock()
         for old in (home / "models").glob(".*.old"):
@@ -233,50 +277,41 @@ class ModelStore:
         if name == STARTER or self.folder(name).exists():
             raise UserError(f"There is already a model called {name}. Choose another name.")
 
-    def load(self, name: str, owner: str | None = None, precision: str = "fp32") -> tuple[GPT, Tokenizer]:
-        """The model, kept in memory for the next call (the four used last), and its tokenizer. Raises UserError."""
+    def load(self, name: str, owner: str | None = None, precision: str | None = None) -> tuple[GPT, Tokenizer]:
+        """The model, kept in memory for the next call, and its tokenizer.
+
+        Without a precision: in the one it was used in last if it is in memory, else in fp32. Raises UserError, also
+        where it does not fit into memory.
+        """
         info = self.get(name, owner)
+        precision = precision or self.memory.precision_of(info.folder) or "fp32"
         key = (info.folder, precision, int(info.modified * 1e9))
-        found = self._cached(key)
-        if found is not None:
-            return found
-        with self._loading:
-            found = self._cached(key)
-            if found is not None:
-                return found
-            model, tokenizer = load_model(info.folder)
-            loaded = (lower_precision(model, precision), tokenizer)
-            with self._lock:
-                self._loaded[key] = loaded
-                while len(self._loaded) > 4:
-                    self._loaded.popitem(last=False)
-            return loaded
+        with self._loading if self.memory.get(key) is None else contextlib.nullcontext():
+            loaded = self.memory.get(key)
+            if loaded is None:
+                needed = self.memory.make_room(info.name, info.config, precision)
+                mapped = precision == "fp32" and info.bytes >= MAPPED_FROM
+                loaded = Loaded(*load_model(info.folder, precision), needed, mapped)
+                self.memory.put(key, loaded)
+            return loaded.model, loaded.tokenizer
 
-    def _cached(self, key: tuple[Path, str, int]) -> tuple[GPT, Tokenizer] | None:
-        with self._lock:
-            if key not in self._loaded:
-                return None
-            self._loaded.move_to_end(key)
-            return self._loaded[key]
-
-    def _forget(self, folder: Path) -> None:
-        with self._lock:
-            for key in [key for key in self._loaded if key[0] == folder]:
-                del self._loaded[key]
+    def unload(self, name: str, owner: str | None = None) -> None:
+        """Give the model's memory back. Raises UserError if there is no such model."""
+        self.memory.forget(self.get(name, owner).folder)
 
     def save(
         self,
         name: str,
         config: GPTConfig,
-        weights: Mapping[str, torch.Tensor],
+        weights: Mapping[str, torch.Tensor] | Path,
         tokenizer: Tokenizer,
         about: Mapping[str, Any],
     ) -> Path:
-        """Write a model under `name`; its folder."""
+        """Write a model under `name`; its folder. `weights` may be a safetensors file, which is moved there."""
         folder = self.folder(name)
         with self._saving:
             save_model(folder, config, weights, tokenizer, about)
-        self._forget(folder)
+        self.memory.forget(folder)
         return folder
 
     def is_starter(self, info: ModelInfo) -> bool:
@@ -290,4 +325,4 @@ class ModelStore:
             raise UserError("The starter model belongs to the app and can't be deleted.")
         with self._saving:
             remove_folder(info.folder)
-        self._forget(info.folder)
+        self.memory.forget(info.folder)

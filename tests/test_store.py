@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
 import os
 import pickle
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,21 @@ from small import HOSTILE
 
 import gpt_demo.store
 from gpt_demo.errors import UserError
+from gpt_demo.loaded import memory_needed
 from gpt_demo.model import GPT
-from gpt_demo.store import ModelStore, check_name, load_model, owner_key, read_description, remove_folder, write_folder
+from gpt_demo.quantization import lower_precision
+from gpt_demo.store import (
+    ModelStore,
+    check_name,
+    load_model,
+    load_weights,
+    owner_key,
+    read_description,
+    remove_folder,
+    write_folder,
+)
 from gpt_demo.tokenizer import byte_level
+from gpt_demo.weights_file import write_weights
 
 
 @pytest.fixture
@@ -271,17 +286,75 @@ def test_a_model_saved_again_is_read_again(store: ModelStore, tiny: Tiny) -> Non
     assert not torch.equal(store.load("one")[0].wte.weight, before.wte.weight)
 
 
-def test_four_models_are_kept_at_most(store: ModelStore, model: GPT) -> None:
+def test_the_least_recently_used_make_room(tmp_path: Path, model: GPT) -> None:
+    needed = memory_needed(model.config, "fp32")
+    store = ModelStore(tmp_path, starter=None, budget=4 * needed + needed // 2)
     for i in range(6):
         save(store, f"m{i}", model)
     models = {name: store.load(name)[0] for name in ("m0", "m1", "m2", "m3")}
     store.load("m0")  # used again, so m1 is the oldest now
     store.load("m4")
     store.load("m5")
+    assert store.memory.reserved() == 4 * needed
     assert store.load("m0")[0] is models["m0"]
     assert store.load("m3")[0] is models["m3"]
     assert store.load("m1")[0] is not models["m1"]
-    assert len(store._loaded) == 4
+    assert store.memory.precision_of(store.folder("m2")) is None
+
+
+def test_what_can_not_fit_is_refused_and_nothing_given_up(tmp_path: Path, model: GPT) -> None:
+    needed = {precision: memory_needed(model.config, precision) for precision in ("fp32", "bf16", "int8")}
+    assert needed["bf16"] < needed["int8"] < needed["fp32"], "in so small a model most weights are embeddings"
+    store = ModelStore(tmp_path, starter=None, budget=needed["int8"])
+    save(store, "one", model)
+    save(store, "two", model)
+    kept = store.load("one", precision="bf16")[0]
+    with pytest.raises(UserError, match=r"two in fp32 needs .* GB of memory; .* GB can be had .* fits in bf16 or int8"):
+        store.load("two")
+    assert store.load("one")[0] is kept, "in the precision it is in memory in"
+    store.memory.budget = needed["bf16"] - 1
+    with pytest.raises(UserError, match="Of the GPT-2 sizes this machine has room for none"):
+        store.load("two", precision="int8")
+
+
+def test_unload_gives_the_memory_back(store: ModelStore, model: GPT) -> None:
+    save(store, "one", model)
+    gone = weakref.ref(store.load("one")[0])
+    store.load("one", precision="bf16")
+    store.unload("one")
+    gc.collect()
+    assert gone() is None
+    assert store.memory.reserved() == 0
+    with pytest.raises(UserError, match="no model called 'two'"):
+        store.unload("two")
+
+
+@pytest.mark.parametrize("shape", [{}, {"tied_head": False, "qkv_bias": False}], ids=str)
+def test_a_large_file_is_mapped_and_computes_the_same(
+    tmp_path: Path, tiny: Tiny, shape: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny("pytorch", **shape).eval()
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    path = tmp_path / "weights.safetensors"
+    list(write_weights(path, {name: value.shape for name, value in weights.items()}, weights.items()))
+    ids = torch.randint(257, (2, 16))
+    for precision, mapped_from in (("fp32", 0), ("fp32", 2**40), ("bf16", 0), ("int8", 0)):
+        monkeypatch.setattr(gpt_demo.store, "MAPPED_FROM", mapped_from)
+        with torch.device("meta"):
+            other = GPT(model.config)
+        load_weights(other, path, precision, may_map=True)
+        expected = lower_precision(copy.deepcopy(model), precision)
+        with torch.no_grad():
+            assert torch.equal(other.eval()(ids)[0], expected(ids)[0])
+        in_place = other.wte.weight.data_ptr() % 4096 == load_address(path, "wte.weight") % 4096
+        assert in_place == (precision == "fp32" and mapped_from == 0)
+
+
+def load_address(path: Path, name: str) -> int:
+    """The place of a tensor's first byte in the file."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    return 8 + length + int(json.loads(data[8 : 8 + length])[name]["data_offsets"][0])
 
 
 def test_precisions_are_kept_apart(store: ModelStore, model: GPT) -> None:
@@ -299,7 +372,7 @@ def test_many_threads_load_one_model_once(store: ModelStore, model: GPT, monkeyp
     save(store, "one", model)
     loads: list[Path] = []
     load = gpt_demo.store.load_model
-    monkeypatch.setattr(gpt_demo.store, "load_model", lambda folder: (loads.append(folder), load(folder))[1])
+    monkeypatch.setattr(gpt_demo.store, "load_model", lambda folder, how: (loads.append(folder), load(folder, how))[1])
     found: list[GPT] = []
     threads = [threading.Thread(target=lambda: found.append(store.load("one")[0])) for _ in range(8)]
     for thread in threads:
@@ -374,7 +447,7 @@ def test_delete(store: ModelStore, model: GPT) -> None:
     store.load("one")
     store.delete("one")
     assert names(store) == ["two"]
-    assert not store._loaded
+    assert store.memory.reserved() == 0
     assert [path.name for path in (store.home / "models").iterdir()] == ["two"]
     with pytest.raises(UserError, match="There are: two"):
         store.delete("one")

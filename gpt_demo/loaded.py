@@ -1,0 +1,103 @@
+"""Models in memory: how much each takes, and the least recently used given up when another one wants the room."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from gpt_demo.devices import available_memory
+from gpt_demo.errors import UserError
+from gpt_demo.memory import give_back_memory
+from gpt_demo.model import GPT2_SIZES, GPT, GPTConfig
+from gpt_demo.quantization import WeightPrecision, weight_bytes
+from gpt_demo.tokenizer import Tokenizer
+
+Key = tuple[Path, str, int]  # folder, precision, when its config.json was written
+
+
+def memory_needed(config: GPTConfig, precision: str) -> int:
+    """Bytes that a model takes while it writes, about: its weights, keys and values of a full context, some logits."""
+    width = 2 if precision == "bf16" else 4
+    cache = 2 * config.n_layer * config.n_ctx * config.n_embd * width
+    return weight_bytes(config, precision) + cache + 16 * config.n_vocab + 12 * config.n_embd**2
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory and the bytes reserved for it."""
+
+    model: GPT
+    tokenizer: Tokenizer
+    bytes: int
+    mapped: bool = False  # pages of its file, which count as free memory
+
+
+class LoadedModels:
+    """What is in memory, within a budget of bytes. Safe to use from several threads."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self._loaded: OrderedDict[Key, Loaded] = OrderedDict()  # the one used last at the end
+        self._lock = threading.Lock()
+
+    def get(self, key: Key) -> Loaded | None:
+        with self._lock:
+            if key in self._loaded:
+                self._loaded.move_to_end(key)
+            return self._loaded.get(key)
+
+    def precision_of(self, folder: Path) -> str | None:
+        """The precision in which the model of this folder was used last, if it is in memory."""
+        with self._lock:
+            return next((key[1] for key in reversed(self._loaded) if key[0] == folder), None)
+
+    def reserved(self, folder: Path | None = None) -> int:
+        """Bytes reserved for all models, or for those of one folder."""
+        with self._lock:
+            return sum(one.bytes for key, one in self._loaded.items() if folder in (None, key[0]))
+
+    def make_room(self, name: str, config: GPTConfig, precision: str) -> int:
+        """Give up the least recently used models until this one fits; the bytes it needs.
+
+        Raises UserError, and gives nothing up, where it can't fit; the sentence says what would.
+        """
+        needed = memory_needed(config, precision)
+        with self._lock:
+            held = sum(one.bytes for one in self._loaded.values() if not one.mapped)
+        room = min(self.budget, available_memory() + held)
+        if needed > room:
+            raise UserError(_too_large(name, config, precision, needed, room))
+        while self._oldest_goes(room - needed):
+            give_back_memory()
+        return needed
+
+    def _oldest_goes(self, room: int) -> bool:
+        with self._lock:
+            if sum(one.bytes for one in self._loaded.values()) <= room:
+                return False
+            self._loaded.popitem(last=False)
+            return True
+
+    def put(self, key: Key, loaded: Loaded) -> None:
+        with self._lock:
+            self._loaded[key] = loaded
+
+    def forget(self, folder: Path) -> None:
+        """Give up the model of this folder, in all its precisions."""
+        with self._lock:
+            for key in [key for key in self._loaded if key[0] == folder]:
+                del self._loaded[key]
+        give_back_memory()
+
+
+def _too_large(name: str, config: GPTConfig, precision: str, needed: int, room: int) -> str:
+    fitting = [p for p in get_args(WeightPrecision) if memory_needed(config, p) <= room]
+    sizes = [size for size, shape in GPT2_SIZES.items() if memory_needed(shape, "fp32") <= room]
+    if fitting:
+        advice = f"It fits in {' or '.join(fitting)}: choose that precision."
+    else:
+        advice = f"Of the GPT-2 sizes this machine has room for {', '.join(sizes) or 'none'}. Close other programs."
+    return f"{name} in {precision} needs {needed / 1e9:.1f} GB of memory; {room / 1e9:.1f} GB can be had here. {advice}"
