@@ -122,7 +122,7 @@ def _message(history: History, status: Status) -> str:
         kept = "the model is kept" if history.steps_done else "nothing had been trained yet"
         return f"Stopped; {kept}. Resume goes on exactly where it stopped."
     if history.overfits:
-        return "Overfitting: the model now learns the text by heart. Its best point is marked, and kept as a model."
+        return "Overfitting: it now learns the text by heart. The best point is marked, and kept."
     if status == "finished":
         took = f" in {duration(history.finished.seconds)}" if history.finished else ""
         reason = " at its target loss" if history.finished and history.finished.reason == "target" else ""
