@@ -174,5 +174,8 @@
       }
       views[name](root, data);
     },
+    /** Another file's views: {name: (root, data) => ...}, drawn with the same tools. */
+    add: (more) => Object.assign(views, more),
+    tools: { h, set, setText, facts, scrolling, visible },
   };
 })();

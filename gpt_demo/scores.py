@@ -5,7 +5,7 @@ Shapes: B windows, T time, C = n_embd, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,19 +35,38 @@ def token_scores(model: GPT, n_vocab: int, ids: Sequence[int], first: int, last:
     last = len(ids) if last is None else min(last, len(ids))
     if not 1 <= first <= last:
         raise UserError(f"Token {first} of {len(ids)} can't be scored; the first has nothing before it.")
-    n_ctx, text = model.config.n_ctx, torch.tensor(ids, device=model.device)
+    text = torch.tensor(ids, device=model.device)
+    return [
+        score
+        for place, hidden in _hidden_states(model, text, first, last)
+        for score in _scores(model, n_vocab, hidden, text[place : place + len(hidden)])
+    ]
+
+
+@torch.inference_mode()
+def log_probabilities(model: GPT, n_vocab: int, ids: Sequence[int], first: int) -> Iterator[Tensor]:
+    """Of each of ids[first:], the whole distribution it was drawn from: natural logarithms (V,), float64, one by one.
+
+    Context and cost are those of `token_scores`.
+    """
+    text = torch.tensor(ids, device=model.device)
+    for _, hidden in _hidden_states(model, text, first, len(ids)):
+        for row in hidden:
+            yield model.head(row).float()[:n_vocab].double().log_softmax(0).cpu()
+
+
+@torch.inference_mode()
+def _hidden_states(model: GPT, text: Tensor, first: int, last: int) -> Iterator[tuple[int, Tensor]]:
+    """(place, what the head reads (n, C) to predict text[place : place + n]), from `first` up to `last`."""
+    n_ctx = model.config.n_ctx
     inside = min(last, n_ctx + 1)  # tokens before this place have all of the text before them in the context
-    scores: list[Score] = []
-    with torch.inference_mode():
-        if first < inside:
-            hidden = model.hidden_states(text[None, : inside - 1])[0, first - 1 :]
-            scores += _scores(model, n_vocab, hidden, text[first:inside])
-        for place in range(max(first, inside), last):
-            hidden = model.hidden_states(text[None, place - n_ctx : place])[0, -1:]
-            scores += _scores(model, n_vocab, hidden, text[place : place + 1])
-    return scores
+    if first < inside:
+        yield first, model.hidden_states(text[None, : inside - 1])[0, first - 1 :]
+    for place in range(max(first, inside), last):
+        yield place, model.hidden_states(text[None, place - n_ctx : place])[0, -1:]
 
 
+@torch.inference_mode()
 def _scores(model: GPT, n_vocab: int, hidden: Tensor, chosen: Tensor) -> list[Score]:
     """hidden (T, C), the token chosen after each (T,)."""
     scores = []
