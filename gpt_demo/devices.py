@@ -55,7 +55,7 @@ def resolve_precision(precision: str, device: torch.device, width: int) -> Liter
         raise UserError(f"precision is {precision!r}; it must be one of {', '.join(get_args(Precision))}.")
     if precision == "auto":
         # Below this width a step is bound by the cost of launching operations, and casting only adds to it.
-        return "bf16" if width >= 512 and bf16_is_fast(device.type, width) else "fp32"
+        return "bf16" if width >= 128 and bf16_is_fast(device.type, width) else "fp32"
     return "bf16" if precision == "bf16" else "fp32"
 
 

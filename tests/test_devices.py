@@ -62,7 +62,7 @@ def test_the_measure_measures() -> None:
     ("asked", "fast", "width", "taken"),
     [
         ("fp32", True, 768, "fp32"), ("bf16", False, 64, "bf16"), ("auto", True, 768, "bf16"),
-        ("auto", False, 768, "fp32"), ("auto", True, 511, "fp32"), ("auto", True, 512, "bf16"),
+        ("auto", False, 768, "fp32"), ("auto", True, 127, "fp32"), ("auto", True, 128, "bf16"),
     ],
 )  # fmt: skip
 def test_auto_is_what_is_faster(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt_demo.config import PRESETS
 from gpt_demo.errors import UserError
-from gpt_demo.model import GPT, GPT2_SIZES, MLP, GPTConfig, KVCache
+from gpt_demo.model import GPT, GPT2_SIZES, MLP, WRITTEN_OUT_TO, GPTConfig, KVCache, _written_out_attention
 
 SHAPES = [
     {"tied_head": True, "qkv_bias": True},
@@ -340,3 +341,36 @@ def test_too_long_input_is_refused(tiny: Any) -> None:
         model(ids[:, :3], cache=cache)
     assert cache.length == 8, "a refused input must leave the cache as it was"
     assert KVCache(model.config, capacity=99).capacity == KVCache(model.config).capacity == 16
+
+
+@pytest.mark.parametrize("length", [1, 7, 64])
+def test_attention_written_out_in_bf16_is_as_exact_as_the_fused_one(length: int) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, length, 16).requires_grad_() for _ in range(3))
+    direction = torch.randn(2, 3, length, 16)
+
+    def results(attend: Callable[..., Tensor], dtype: torch.dtype) -> list[Tensor]:
+        y = attend(*(t.to(dtype) for t in (q, k, v)))
+        return [y.float(), *torch.autograd.grad((y.float() * direction).sum(), (q, k, v))]
+
+    fused = partial(F.scaled_dot_product_attention, is_causal=True)
+    exact = results(fused, torch.float32)
+    errors = [
+        [(one - other).norm().item() for one, other in zip(results(attend, torch.bfloat16), exact, strict=True)]
+        for attend in (partial(_written_out_attention, dropout=0.0), fused)
+    ]
+    for written, other, whole in zip(*errors, exact, strict=True):
+        assert written <= 1.5 * other + 1e-5
+        assert written <= 0.01 * whole.norm().item() + 1e-5
+
+
+def test_a_model_in_bf16_attends_as_one_in_fp32_does(tiny: Any) -> None:
+    """The two ways, up to and beyond the length to which it is written out, agree with fp32."""
+    for length in (WRITTEN_OUT_TO, WRITTEN_OUT_TO + 1):
+        model = tiny("pytorch", n_ctx=length, n_layer=1).eval()
+        ids = torch.randint(257, (1, length), generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            exact = model(ids)[0]
+            with torch.autocast("cpu", torch.bfloat16):
+                rough = model(ids)[0].float()
+        assert (rough - exact).norm() < 0.02 * exact.norm()
