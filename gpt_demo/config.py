@@ -12,8 +12,8 @@ from gpt_demo.data import SplitBy
 from gpt_demo.decoding import MAX_NEW_TOKENS, Sampling
 from gpt_demo.errors import UserError
 from gpt_demo.model import GPTConfig
+from gpt_demo.plan import TrainConfig
 from gpt_demo.tokenizer import Kind
-from gpt_demo.training import TrainConfig
 from gpt_demo.transforms import check_whole
 
 
@@ -107,7 +107,7 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     "epochs": ("Epochs", "passes over the training text; 0: until max_steps"),
     "max_steps": ("Steps", "the run ends after so many optimizer steps; 0: after the epochs"),
     "batches": ("Batches from", "windows in shuffled order, or random places of the text"),
-    "stride": ("Stride", "tokens from one window to the next; 0: the context length, so that windows touch"),
+    "stride": ("Stride", "tokens from one window to the next; 0: a window, so that windows touch"),
     "batch_size": ("Batch size", "windows per batch"),
     "grad_accum_steps": ("Batches per step", "gradient accumulation: batches summed before one update"),
     "learning_rate": ("Learning rate", "size of an update, at its highest"),
@@ -129,7 +129,15 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     "seed": ("Seed", "of the weights, the order of the batches, dropout and the samples"),
     "precision": ("Precision", "fp32, bf16, or auto: what this machine computes faster"),
     "init": ("Initial weights", "as GPT-2 draws them, or PyTorch's default (the book)"),
+    "window": ("Window", "tokens of a training window; places behind it are not trained; 0: the context length"),
+    "trainable": ("What is trained", "everything, the last blocks, or LoRA: small matrices beside the frozen ones"),
+    "last_blocks": ("Blocks trained", "blocks at the end that learn where only the last ones do"),
+    "lora_rank": ("LoRA rank", "rows of LoRA's matrices, where those learn"),
 }
+
+
+# What a stored model sets for a run that goes on from it.
+FROM_MODEL = {f.name for f in fields(GPTConfig)} - {"dropout"} | {"tokenizer"}
 
 
 def describe(name: str) -> str:
@@ -218,15 +226,20 @@ def is_optional(name: str) -> bool:
     return get_origin(FIELDS[name]) in (Union, types.UnionType)
 
 
-def command_line(file: str, preset_name: str, config: RunConfig) -> str:
-    """The command that starts the same run: the preset and every setting that differs from it."""
+def command_line(file: str, preset_name: str, config: RunConfig, base: str | None = None) -> str:
+    """The command that starts the same run: the preset and every setting that differs from it.
+
+    `base`: the stored model that it goes on from.
+    """
     words = ["python -m gpt_demo train", shlex.quote(f"./{file}" if file.startswith("-") else file)]
     words.append(f"--preset {preset_name}")
+    words += [f"--model {shlex.quote(base)}"] if base else []
     planned, most = PRESETS[preset_name].train.max_steps, config.train.max_steps
     standard = preset(preset_name, {"max_steps": most} if most else {}).to_dict()
     for part, settings in config.to_dict().items():
         for name, value in settings.items():
-            if value != (planned if name == "max_steps" else standard[part][name]):
+            kept = base is not None and name in FROM_MODEL
+            if not kept and value != (planned if name == "max_steps" else standard[part][name]):
                 words.append(_option(name, value))
     return " ".join(words)
 

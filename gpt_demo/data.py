@@ -237,13 +237,13 @@ def preview(text: str, tokenizer: Tokenizer, val_fraction: float, by: SplitBy, n
     return Preview(head, len(text), len(tokenizer.encode(text)), len(split.train), len(split.val))
 
 
-def check_length(split: Split, n_ctx: int) -> None:
+def check_length(split: Split, n_ctx: int, setting: str = "n_ctx") -> None:
     """Raises UserError where the text is too short to train on windows of `n_ctx` tokens, or to validate at all."""
     train, val = len(split.train), len(split.val)
     if train <= n_ctx:
-        shorter = f"n_ctx of at most {train - 1}" if train > 1 else "smaller n_ctx"
+        shorter = f"{setting} of at most {train - 1}" if train > 1 else f"smaller {setting}"
         raise UserError(
-            f"The training text has {train} tokens, but n_ctx {n_ctx} needs at least {n_ctx + 1}. Use a longer text, "
+            f"The training text has {train} tokens, but {setting} {n_ctx} needs at least {n_ctx + 1}. Use a longer text, "
             f"a {shorter}, a smaller val_fraction, or a tokenizer that makes more tokens of it (bytes makes the most)."
         )
     if val == 1:

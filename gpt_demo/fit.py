@@ -12,6 +12,7 @@ from gpt_demo.config import RunConfig
 from gpt_demo.devices import pick_device, resolve_precision
 from gpt_demo.evaluation import mean_loss
 from gpt_demo.events import Stepped
+from gpt_demo.lora import freeze
 from gpt_demo.model import GPT
 from gpt_demo.recipes import Prepared
 from gpt_demo.training import TrainState, evaluation_batches, make_optimizer, sample, train
@@ -54,7 +55,9 @@ def measure_pace(prepared: Prepared, budget: float = 2.0) -> Pace:
     precision = resolve_precision(config.train.precision, device, config.model.n_embd)
     bare = config.changed(NOTHING_BUT_STEPS).train
     with torch.random.fork_rng():
-        model = GPT(config.model, config.train.init).to(device)
+        model = GPT(config.model, config.train.init)
+        freeze(model, config.train)
+        model = model.to(device)
         state = TrainState(model, make_optimizer(model, bare))
         seconds: list[float] = []
         started = time.perf_counter()
@@ -69,12 +72,13 @@ def measure_pace(prepared: Prepared, budget: float = 2.0) -> Pace:
 
 def _evaluation(prepared: Prepared, model: GPT, precision: str) -> float:
     """One batch of an evaluation is timed, the whole is as many times that as it has batches."""
-    split, train, n_ctx = prepared.split, prepared.config.train, prepared.config.model.n_ctx
+    split, train = prepared.split, prepared.config.train
+    length = train.window_length(prepared.config.model.n_ctx)
     started, tokens, wanted = time.perf_counter(), 0, 0
     for ids in (split.train, split.val):
-        batches = evaluation_batches(ids, len(split.val), n_ctx, train, shuffle=False)
+        batches = evaluation_batches(ids, len(split.val), length, train, shuffle=False)
         for x, y in batches:
-            if tokens < 4 * train.batch_size * n_ctx:
+            if tokens < 4 * train.batch_size * length:
                 tokens += mean_loss(model, [(x, y)], precision)[1]
                 seconds = time.perf_counter() - started
             wanted += y.numel()

@@ -7,33 +7,29 @@ import shutil
 import tempfile
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
-from gpt_demo.checkpoint import latest, load_checkpoint, save_checkpoint
+from gpt_demo.checkpoint import BASE, latest, link_base, load_checkpoint, plain_weights, save_checkpoint
 from gpt_demo.config import RunConfig
 from gpt_demo.data import Split, check_length, clean_text, split_text
-from gpt_demo.devices import available_memory, pick_device, resolve_precision
+from gpt_demo.devices import pick_device, resolve_precision
 from gpt_demo.errors import UserError
+from gpt_demo.estimate import check_memory
 from gpt_demo.evaluation import reference_losses
 from gpt_demo.events import Event, Finished, Saved, Started, Stepped
 from gpt_demo.huggingface import export_folder
+from gpt_demo.lora import freeze
 from gpt_demo.memory import give_back_memory
-from gpt_demo.model import GPT, GPTConfig
+from gpt_demo.model import GPT
+from gpt_demo.plan import Plan
 from gpt_demo.runs import RunFolder, Runs
 from gpt_demo.store import ModelInfo, ModelStore, check_name, load_model, load_weights
 from gpt_demo.tokenizer import Tokenizer, make
-from gpt_demo.training import Plan, TrainingDiverged, TrainState, make_optimizer, train
-from gpt_demo.writing import beam_job, next_logits, next_token_stages
-
-__all__ = [
-    "Prepared", "beam_job", "check_memory", "create_run", "export_model", "keep_model", "next_logits",
-    "next_token_stages", "prepare", "resume_run", "train_job", "training_memory",
-]  # fmt: skip
+from gpt_demo.training import TrainingDiverged, TrainState, make_optimizer, train
 
 
 @dataclass(frozen=True)
@@ -49,18 +45,28 @@ class Prepared:
 def prepare(text: str, config: RunConfig, tokenizer: Tokenizer | None = None) -> Prepared:
     """Tokenise and split, with the given tokenizer or the one the configuration names.
 
-    Raises UserError where the text is too short, saying by how much.
+    Raises UserError where the text is too short, saying by how much, and where a setting does not fit the model.
     """
     if not text.strip():
         raise UserError("There is no text to train on yet. Upload a file, paste a text, or take the sample story.")
     tokenizer = tokenizer or make(config.data.tokenizer, text, config.model.n_vocab)
     split = split_text(text, tokenizer, config.data.val_fraction, config.data.split)
-    check_length(split, config.model.n_ctx)
+    check_against_model(config)
+    check_length(split, config.train.window_length(config.model.n_ctx), "window" if config.train.window else "n_ctx")
     changes: dict[str, Any] = {"n_vocab": tokenizer.n_vocab}
     if not config.train.sample_prompt:
         changes["sample_prompt"] = first_words(text)
     config = config.changed(changes)
     return Prepared(config, tokenizer, split, Plan.of(config.train, config.model.n_ctx, len(split.train)))
+
+
+def check_against_model(config: RunConfig) -> None:
+    """UserError where a training setting is impossible for a model of this shape."""
+    shape, train = config.model, config.train
+    if train.window > shape.n_ctx:
+        raise UserError(f"window is {train.window}; it must be at most n_ctx, {shape.n_ctx} for this model.")
+    if train.trainable == "lora" and train.lora_rank > shape.n_embd:
+        raise UserError(f"lora_rank is {train.lora_rank}; it must be at most n_embd, {shape.n_embd} for this model.")
 
 
 def first_words(text: str, count: int = 3) -> str:
@@ -91,19 +97,25 @@ def create_run(
         tokenizer = Tokenizer.load(parent.folder / "tokenizer.json")
         config = continued(config, parent, tokenizer)
     prepared = prepare(text, config, tokenizer)
-    check_memory(prepared.config)
+    check_memory(prepared.config, from_model=parent is not None)
     name = name or runs.free_name(preset_name, lambda n: store.folder(n).exists() or store.folder(n + BEST).exists())
     check_run_name(name, store)
-    return runs.create(
+    folder = runs.create(
         name,
         owner,
         {"text.txt": text, "tokenizer.json": json.dumps(prepared.tokenizer.to_dict())},
         config=prepared.config.to_dict(),
         preset=preset_name,
         base=base,
-        base_folder=str(parent.folder) if parent else None,
         source=source,
     )
+    try:
+        if parent is not None:
+            link_base(parent.folder / "model.safetensors", folder.path)
+    except OSError:  # the disk is full, or the model has just been deleted
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    return folder
 
 
 def continued(config: RunConfig, parent: ModelInfo, tokenizer: Tokenizer) -> RunConfig:
@@ -164,7 +176,6 @@ def _steps_done(folder: RunFolder) -> int:
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
 
 
-FROM_MODEL = {f.name for f in fields(GPTConfig)} - {"dropout"} | {"tokenizer"}  # what a stored model sets for a run
 BEST = "-best"  # what the name of a run's best model ends in
 MAY_CHANGE = {
     "epochs", "max_steps", "eval_interval", "eval_batches", "sample_interval", "sample_prompt", "sample_tokens",
@@ -189,7 +200,7 @@ def _train_job(folder: RunFolder, store: ModelStore) -> Generator[Event, None, N
     state = _open_state(folder, config, device)
     yield _started(folder, prepared, state, device, precision)
 
-    saved_at, saved_step, whole = time.monotonic(), state.step, True
+    saved_at, saved_step, whole = time.monotonic(), state.step, False
     finished: Finished | None = None
     try:
         for event in train(state, prepared.split, prepared.tokenizer, config.train, precision):
@@ -209,6 +220,7 @@ def _train_job(folder: RunFolder, store: ModelStore) -> Generator[Event, None, N
     finally:
         if whole and (state.step > saved_step or latest(folder.path) is None):
             save_checkpoint(folder.path, state)
+        del state  # so that keeping the model has its memory
         give_back_memory()
     if finished is not None:
         yield Saved(str(keep_model(folder, store)))
@@ -221,10 +233,13 @@ def _open_state(folder: RunFolder, config: RunConfig, device: torch.device) -> T
     if checkpoint is not None:
         return load_checkpoint(checkpoint, config.train, device)
     torch.manual_seed(config.train.seed)
-    model = GPT(config.model, config.train.init)
-    base = folder.info.get("base_folder")
-    if base:
-        load_weights(model, Path(base) / "model.safetensors")
+    if folder.info.get("base"):
+        with torch.device("meta"):
+            model = GPT(config.model, "pytorch")
+        load_weights(model, folder.path / BASE)
+    else:
+        model = GPT(config.model, config.train.init)
+    freeze(model, config.train)
     model = model.to(device)
     return TrainState(model, make_optimizer(model, config.train))
 
@@ -269,8 +284,8 @@ def _keep(folder: RunFolder, checkpoint: Path, store: ModelStore) -> Path:
     info, shape = folder.info, _config(folder).model
     numbers = json.loads((checkpoint / "state.json").read_text())
     last, best = numbers["step"] - 1, numbers["best_step"]
-    weights = load_file(checkpoint / "model.safetensors")
-    best_weights = load_file(checkpoint / f"best-{best}.safetensors") if best not in (None, last) else None
+    weights = plain_weights(checkpoint)
+    best_weights = plain_weights(checkpoint, f"best-{best}.safetensors") if best not in (None, last) else None
     tokenizer = Tokenizer.load(folder.path / "tokenizer.json")
     about = {key: info.get(key) for key in ("owner", "source", "preset", "base")}
     about |= {"run": folder.name, "created": time.time()}
@@ -295,24 +310,3 @@ def export_model(folder: RunFolder, target: Path, *, for_transformers: bool) -> 
             export_folder(*load_model(kept), target)
         else:
             shutil.copytree(kept, target)
-
-
-def training_memory(config: RunConfig) -> int:
-    """Bytes a run takes at its highest, about: weights, gradients, two moments and the best weights, 4 bytes a number;
-    what a backward pass needs of every layer; the logits and their gradients. (The factors are measured, in fp32.)"""
-    shape, batch = config.model, config.train.batch_size
-    layer = 18 * shape.n_embd  # numbers per token
-    if shape.dropout:  # then attention on the CPU keeps its weights and masks
-        layer += 3 * shape.n_embd + 4 * shape.n_head * shape.n_ctx
-    per_token = shape.n_layer * layer + 12 * shape.n_embd + 3 * shape.n_vocab
-    return 4 * (5 * shape.n_params + batch * shape.n_ctx * per_token)
-
-
-def check_memory(config: RunConfig) -> None:
-    """UserError where a run would not fit into the memory that is free now."""
-    needed, free = training_memory(config), available_memory()
-    if pick_device().type == "cpu" and needed > 0.9 * free:
-        raise UserError(
-            f"This run needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free. "
-            "Lower n_embd, n_layer, n_ctx or batch_size, or take a tokenizer with fewer tokens."
-        )

@@ -13,16 +13,19 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 import gpt_demo
-from gpt_demo import checkpoint, store
-from gpt_demo.checkpoint import latest, load_checkpoint, save_checkpoint
+from gpt_demo import checkpoint
+from gpt_demo.checkpoint import BASE, latest, load_checkpoint, plain_weights, save_checkpoint
 from gpt_demo.data import split_text
 from gpt_demo.errors import UserError
 from gpt_demo.events import Evaluated, Event, Finished, Stepped
+from gpt_demo.lora import freeze, merged, trained
+from gpt_demo.plan import TrainConfig
 from gpt_demo.tokenizer import byte_level
-from gpt_demo.training import TrainConfig, TrainState, make_optimizer, train
+from gpt_demo.training import TrainState, make_optimizer, train
 
 CPU = torch.device("cpu")
 BYTES = byte_level()
@@ -42,12 +45,16 @@ RUNS = {
     "windows, accumulated across epochs": replace(CONFIG, epochs=5, batch_size=4, grad_accum_steps=2, eval_batches=1),
     "random": replace(CONFIG, batches="random", epochs=0, max_steps=8, eval_batches=2, sample_interval=3),
     "random, accumulated": replace(CONFIG, batches="random", epochs=0, max_steps=7, grad_accum_steps=2),
+    "short windows": replace(CONFIG, window=6, batch_size=4),
+    "the last block": replace(CONFIG, trainable="last_blocks", last_blocks=1),
+    "lora": replace(CONFIG, trainable="lora", lora_rank=3),
 }
 
 
 def begin(tiny: Any, config: TrainConfig) -> TrainState:
     model = tiny(seed=config.seed, **SHAPE)
     torch.manual_seed(config.seed)
+    freeze(model, config)
     return TrainState(model, make_optimizer(model, config))
 
 
@@ -67,7 +74,7 @@ def tensors(state: TrainState) -> dict[str, Tensor]:
     moments = {
         f"{name}:{key}": value
         for name, p in state.model.named_parameters()
-        for key, value in state.optimizer.state[p].items()
+        for key, value in state.optimizer.state.get(p, {}).items()
     }
     best = {f"best:{name}": p for name, p in state.best_weights.items()}
     return {k: v.clone() for k, v in {**state.model.state_dict(), **moments, **best, "": torch.get_rng_state()}.items()}
@@ -160,7 +167,11 @@ def test_numbers_that_json_has_none_for_come_back(tiny: Any, tmp_path: Path) -> 
     config = replace(CONFIG, eval_interval=0)
     state = stepped(tiny, 2, config)
     loaded = load_checkpoint(save_checkpoint(tmp_path, state), config, CPU)
+    assert loaded.train_loss != loaded.train_loss
     assert loaded.val_loss != loaded.val_loss
+    written = (latest(tmp_path) / "state.json").read_text()  # type: ignore[operator]
+    assert "NaN" not in written
+    assert "Infinity" not in written
     assert (loaded.best_val_loss, loaded.best_step, loaded.best_weights) == (float("inf"), None, {})
 
 
@@ -282,6 +293,70 @@ def test_a_crash_while_saving_leaves_a_whole_checkpoint(
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-8"], "what the crash left was cleared away"
 
 
+# Frozen weights -------------------------------------------------------------------------------------------------------
+
+PARTS = [RUNS["the last block"], RUNS["lora"]]
+
+
+@pytest.mark.parametrize("config", PARTS, ids=lambda config: config.trainable)
+def test_what_is_frozen_is_written_once(tiny: Any, tmp_path: Path, config: TrainConfig) -> None:
+    state, seen = begin(tiny, config), set()
+    for event in go_on(state, config):
+        if isinstance(event, Stepped):
+            folder = save_checkpoint(tmp_path, state)
+            seen.add((tmp_path / BASE).stat().st_mtime_ns)
+    assert len(seen) == 1
+    assert load_file(folder / "model.safetensors").keys() == trained(state.model).keys() == state.best_weights.keys()
+    assert load_file(tmp_path / BASE).keys() == state.model.state_dict().keys() - trained(state.model).keys()
+    assert same(plain_weights(folder), merged(state.model.state_dict()))
+    best = plain_weights(folder, f"best-{state.best_step}.safetensors")
+    assert best.keys() == tiny(**SHAPE).state_dict().keys()
+
+
+def test_a_base_may_hold_more_than_what_is_frozen(tiny: Any, tmp_path: Path) -> None:
+    """The file of the model that the run goes on from."""
+    config = RUNS["the last block"]
+    parent = tiny(seed=config.seed, **SHAPE)
+    checkpoint.save_file(parent.state_dict(), tmp_path / BASE)
+    state = stepped(tiny, 3, config)
+    folder = save_checkpoint(tmp_path, state)
+    assert load_file(tmp_path / BASE).keys() == parent.state_dict().keys()
+    assert same(tensors(load_checkpoint(folder, config, CPU)), tensors(state))
+    assert same(plain_weights(folder), dict(state.model.state_dict()))
+
+
+@pytest.mark.parametrize("damage", ["gone", "half", "another model", "a part of it"])
+@pytest.mark.parametrize("config", PARTS, ids=lambda config: config.trainable)
+def test_a_damaged_base_is_told_in_a_sentence(tiny: Any, tmp_path: Path, damage: str, config: TrainConfig) -> None:
+    folder, path = save_checkpoint(tmp_path, stepped(tiny, 3, config)), tmp_path / BASE
+    if damage == "gone":
+        path.unlink()
+    elif damage == "half":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif damage == "another model":
+        checkpoint.save_file(tiny(**{**SHAPE, "n_embd": 24}).state_dict(), path)
+    else:
+        checkpoint.save_file({"wpe.weight": tiny(**SHAPE).wpe.weight.detach()}, path)
+    with pytest.raises(UserError, match=str(folder)):
+        load_checkpoint(folder, config, CPU)
+
+
+@pytest.mark.parametrize("other", [RUNS["lora"], RUNS["the last block"]], ids=lambda config: config.trainable)
+def test_a_checkpoint_of_another_part_is_told_in_a_sentence(tiny: Any, tmp_path: Path, other: TrainConfig) -> None:
+    folder = save_checkpoint(tmp_path, stepped(tiny, 3))
+    with pytest.raises(UserError, match="missing, left over or of another shape"):
+        load_checkpoint(folder, other, CPU)
+
+
+def test_frozen_weights_take_no_moments(tiny: Any, tmp_path: Path) -> None:
+    config = RUNS["lora"]
+    state = load_checkpoint(save_checkpoint(tmp_path, stepped(tiny, 3, config)), config, CPU)
+    for _event in go_on(state, config):
+        pass
+    save_checkpoint(tmp_path, state)
+    assert len(state.optimizer.state) == len(trained(state.model))
+
+
 # Damage ---------------------------------------------------------------------------------------------------------------
 
 
@@ -359,7 +434,9 @@ def test_nothing_in_the_package_reads_or_writes_pickle() -> None:
                 if node.module == "torch":
                     assert not {alias.name for alias in node.names} & {"load", "save"}, path
             elif isinstance(node, ast.Attribute):
-                assert ast.unparse(node) not in ("torch.load", "torch.save", "pd.read_pickle"), path
+                # test_layers.py holds torch.load to weights_only, in the one file that may use it
+                allowed = path.name == "tensor_files.py" and ast.unparse(node) == "torch.load"
+                assert allowed or ast.unparse(node) not in ("torch.load", "torch.save", "pd.read_pickle"), path
             elif isinstance(node, ast.keyword):
                 assert node.arg != "allow_pickle" or ast.unparse(node.value) == "False", path
 
@@ -368,5 +445,5 @@ def test_a_checkpoint_is_safetensors_and_json(tiny: Any, tmp_path: Path) -> None
     folder = save_checkpoint(tmp_path, stepped(tiny, 6))
     names = ["best-4.safetensors", "model.safetensors", "optimizer.safetensors", "state.json"]
     assert sorted(path.name for path in folder.iterdir()) == names
-    assert all(store.load_file(folder / name) for name in names[:3])
+    assert all(load_file(folder / name) for name in names[:3])
     assert any(isinstance(event, Evaluated) for event in go_on(load_checkpoint(folder, CONFIG, CPU), CONFIG))

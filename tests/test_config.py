@@ -25,7 +25,7 @@ from gpt_demo.config import (
 )
 from gpt_demo.errors import UserError
 from gpt_demo.model import GPTConfig
-from gpt_demo.training import Plan, TrainConfig, learning_rate
+from gpt_demo.plan import Plan, TrainConfig, learning_rate
 
 CONTRACT = (
     "epochs", "max_steps", "batch_size", "grad_accum_steps", "learning_rate", "min_learning_rate", "warmup_steps",
@@ -98,6 +98,12 @@ def test_no_name_stands_for_two_settings() -> None:
 def test_command_line_round_trip(name: str, changes: dict[str, Any]) -> None:
     config = preset(name, changes)
     assert parsed(command_line("text.txt", name, config)) == ("text.txt", config)
+
+
+def test_the_command_of_a_run_from_a_model_leaves_out_what_the_model_sets() -> None:
+    config = preset("quick", {"n_layer": 2, "tokenizer": "bytes", "n_vocab": 257, "window": 64, "dropout": 0.1})
+    command = command_line("x.txt", "quick", config, "gpt2-124M")
+    assert command == "python -m gpt_demo train x.txt --preset quick --model gpt2-124M --dropout 0.1 --window 64"
 
 
 @pytest.mark.parametrize("file", ["a b.txt", "it's.txt", "-x.txt", "--resume", "$HOME.txt"])

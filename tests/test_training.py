@@ -17,8 +17,9 @@ from gpt_demo.data import Split, split_text
 from gpt_demo.errors import UserError
 from gpt_demo.events import Evaluated, Event, Finished, Sampled, Stepped
 from gpt_demo.model import GPT
+from gpt_demo.plan import Plan, TrainConfig, learning_rate
 from gpt_demo.tokenizer import byte_level
-from gpt_demo.training import Plan, TrainConfig, TrainingDiverged, TrainState, learning_rate, make_optimizer, train
+from gpt_demo.training import TrainingDiverged, TrainState, make_optimizer, train
 
 BYTES = byte_level()
 TEXT = "The cat sat on the mat, and the dog ran after the cat until both of them were tired. " * 4
@@ -62,14 +63,14 @@ def weights(model: GPT) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        *[(name, (0, -1)) for name in ("batch_size", "grad_accum_steps", "sample_tokens")],
+        *[(name, (0, -1)) for name in ("batch_size", "grad_accum_steps", "sample_tokens", "last_blocks", "lora_rank")],
         *[(name, (-1, math.nan, math.inf)) for name in (
             "epochs", "max_steps", "stride", "min_learning_rate", "warmup_steps", "decay_steps", "weight_decay",
             "grad_clip", "eval_interval", "eval_batches", "sample_interval", "sample_temperature", "sample_top_k",
-            "target_loss", "save_seconds", "seed",
+            "target_loss", "save_seconds", "seed", "window",
         )],
         ("learning_rate", (0, -1e-3, math.nan, math.inf)),
-        *[(name, ("sideways", "")) for name in ("batches", "decay", "precision", "init")],
+        *[(name, ("sideways", "")) for name in ("batches", "decay", "precision", "init", "trainable")],
     ],
 )  # fmt: skip
 def test_impossible_settings_are_refused_by_name(name: str, values: tuple[Any, ...]) -> None:
@@ -176,6 +177,32 @@ def test_an_epoch_has_as_many_batches_as_the_plan_says(tiny: Any, stride: int, n
 def test_a_text_too_short_for_one_batch_is_refused() -> None:
     with pytest.raises(UserError, match="gives 1 windows of 16 tokens, fewer than one batch of 2"):
         Plan.of(PLAIN, 16, 32)
+
+
+@pytest.mark.parametrize("settings", [
+    {"eval_batches": 0}, {"batches": "random", "eval_batches": 2}, {"eval_batches": 1, "stride": 3},
+], ids=str)  # fmt: skip
+def test_a_short_window_is_a_model_with_as_short_a_context(tiny: Any, settings: dict[str, Any]) -> None:
+    """Losses, evaluations and plan are the same, bit for bit."""
+    config = replace(PLAIN, eval_interval=2, sample_tokens=2, **settings)
+    wide, narrow = begin(tiny, config), begin(tiny, config, n_ctx=8)
+    shared = {name: p for name, p in wide.model.state_dict().items() if name != "wpe.weight"}
+    narrow.model.load_state_dict({**shared, "wpe.weight": wide.model.wpe.weight.detach()[:8]})
+    told = []
+    for state, used in ((wide, replace(config, window=8)), (narrow, config)):
+        torch.manual_seed(3)
+        told.append([replace(e, tokens_per_second=0.0) if isinstance(e, Stepped) else e for e in events(state, used)])
+    assert [e for e in told[0] if not isinstance(e, (Finished, Sampled))] == [
+        e for e in told[1] if not isinstance(e, (Finished, Sampled))
+    ]
+    assert len(of_kind(told[0], Evaluated)) >= 3
+    assert torch.equal(wide.model.wpe.weight[:8], narrow.model.wpe.weight)
+    assert Plan.of(replace(config, window=8), 16, 306) == Plan.of(config, 8, 306)
+
+
+def test_a_window_too_long_for_the_text_is_called_so() -> None:
+    with pytest.raises(UserError, match=r"windows of 9 tokens, fewer than one batch of 2\. Lower batch_size or window"):
+        Plan.of(replace(PLAIN, window=9), 16, 18)
 
 
 # A step ---------------------------------------------------------------------------------------------------------------
@@ -332,6 +359,7 @@ def test_without_validation_text(tiny: Any) -> None:
         state, told = run(tiny, config, split)
         assert all(math.isnan(e.val_loss) and e.train_loss > 0 for e in of_kind(told, Evaluated))
         assert (told[-1].reason, told[-1].best_step, told[-1].best_val_loss) == ("done", None, None)
+        assert (told[-1].val_loss, type(told[-1].train_loss)) == (None, float)
         assert state.best_weights == {}
 
 

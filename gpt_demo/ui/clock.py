@@ -10,17 +10,22 @@ import gradio as gr
 
 from gpt_demo.config import PRESETS, RunConfig
 from gpt_demo.errors import UserError
+from gpt_demo.estimate import check_memory
 from gpt_demo.fit import Pace, measure_pace
-from gpt_demo.recipes import Prepared, check_memory
+from gpt_demo.recipes import Prepared
 from gpt_demo.ui.format import count, duration
 from gpt_demo.ui.quotas import check_config
 from gpt_demo.ui.session import QUEUED, Services, in_words, sentences
+from gpt_demo.ui.start_from import Choice
 from gpt_demo.ui.text_source import Reading
 from gpt_demo.ui.views import view, view_json
 
 FITTED = ("max_steps", "decay_steps", "epochs")
 # What a step's time depends on, besides the text and the model.
-PACED = ("batches", "stride", "batch_size", "grad_accum_steps", "eval_batches", "sample_tokens", "precision")
+PACED = (
+    "batches", "stride", "batch_size", "grad_accum_steps", "eval_batches", "sample_tokens", "precision", "window",
+    "trainable", "last_blocks", "lora_rank",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def _settings(config: RunConfig) -> tuple[Any, ...]:
 class Clock:
     """The minutes, the button, and a table of the presets; `timing` is what was measured last."""
 
-    def __init__(self, services: Services, prepare: Callable[[Reading, RunConfig], Prepared]) -> None:
+    def __init__(self, services: Services, prepare: Callable[[Reading, Choice], Prepared]) -> None:
         self.services = services
         self.prepare = prepare
         self.timing = gr.State(None)
@@ -61,12 +66,12 @@ class Clock:
             self.fit = gr.Button("Measure and fit", elem_id="fit")
         self.presets = view("table", elem_id="preset-times")
 
-    def connect(self, config: Callable[..., RunConfig], inputs: list[Any], settings: dict[str, Any]) -> Any:
+    def connect(self, choice: Callable[..., Choice], inputs: list[Any], settings: dict[str, Any]) -> Any:
         """Wire the button; the dependency, to show the plan of what was fitted."""
 
-        def work(minutes: float | None, reading: Reading, preset_name: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        def work(minutes: float | None, reading: Reading, *values: Any) -> Iterator[tuple[Any, ...]]:
             with sentences():
-                yield from self.fit_and_compare(minutes, reading, config(preset_name, *values))
+                yield from self.fit_and_compare(minutes, reading, choice(*values))
 
         fitted = [settings[name] for name in FITTED]
         return self.fit.click(
@@ -74,34 +79,34 @@ class Clock:
             **{**QUEUED, "concurrency_limit": 1},
         )  # fmt: skip
 
-    def fit_and_compare(self, minutes: float | None, reading: Reading, config: RunConfig) -> Iterator[tuple[Any, ...]]:
+    def fit_and_compare(self, minutes: float | None, reading: Reading, choice: Choice) -> Iterator[tuple[Any, ...]]:
         """Fit the configuration, then time every preset: timing, table and the fitted settings after each."""
         if not reading:
             raise UserError("There is no text yet, so nothing can be timed. Upload a file or paste a text first.")
         self._check_idle()
         rows: list[list[str]] = []
         yield gr.skip(), _table(rows, "these settings"), *[gr.skip()] * len(FITTED)
-        timing, prepared = self._measure(reading, config)
+        timing, prepared = self._measure(reading, choice)
         steps = timing.pace.steps(prepared.config, 60 * (minutes or 1))
         if self.services.limits:
             steps = min(steps, self.services.limits.steps)
-        fitted = self.prepare(reading, config.changed({"max_steps": steps, "decay_steps": steps, "epochs": 0}))
+        fitted = self.prepare(reading, choice.changed({"max_steps": steps, "decay_steps": steps, "epochs": 0}))
         rows.append(_row("these settings", fitted, timing.seconds(reading, fitted)))
         names = sorted(PRESETS, key=lambda name: PRESETS[name].model.n_params)  # the slow ones last
         yield timing, _table(rows, names[0]), steps, steps, 0
         for name, following in zip(names, [*names[1:], ""], strict=True):
             try:
                 check_config(self.services.limits, PRESETS[name])
-                timing, prepared = self._measure(reading, PRESETS[name])
+                timing, prepared = self._measure(reading, Choice(PRESETS[name]))
                 rows.append(_row(name, prepared, timing.seconds(reading, prepared)))
             except UserError as error:
                 rows.append([name, "", "", in_words(str(error))])
             yield gr.skip(), _table(rows, following), *[gr.skip()] * len(FITTED)
 
-    def _measure(self, reading: Reading, config: RunConfig) -> tuple[Timing, Prepared]:
+    def _measure(self, reading: Reading, choice: Choice) -> tuple[Timing, Prepared]:
         """Nothing else trains meanwhile: it would be slower, and draw from the same random generator."""
-        prepared = self.prepare(reading, config)
-        check_memory(prepared.config)
+        prepared = self.prepare(reading, choice)
+        check_memory(prepared.config, from_model=choice.base is not None)
         with self.services.measuring:
             self._check_idle()
             return Timing.of(reading, prepared), prepared

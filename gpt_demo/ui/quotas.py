@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from gpt_demo.config import RunConfig
 from gpt_demo.errors import UserError
-from gpt_demo.ui.format import count
-from gpt_demo.ui.session import Limits, Services
+from gpt_demo.lora import n_trained
+from gpt_demo.ui.format import count, size
+from gpt_demo.ui.session import Limits, Services, owner
 
 ALIVE = ("waiting", "running")
 
@@ -28,13 +29,16 @@ def check_config(limits: Limits | None, config: RunConfig) -> None:
             f"This model has {count(config.model.n_params)} parameters; this public server trains up to "
             f"{count(limits.params)}. Lower n_embd, n_layer or n_vocab, or run the app on your own machine."
         )
+    if n_trained(config.model, config.train) > limits.params:  # LoRA's adapters may be larger than the model
+        raise UserError(f"This public server trains up to {count(limits.params)} parameters. Lower lora_rank.")
     if not 0 < config.train.max_steps <= limits.steps:
         raise UserError(f"This public server trains up to {limits.steps:,} steps. Set max_steps to that or less.")
-    batch = config.train.batch_size * config.train.grad_accum_steps * config.model.n_ctx
+    length = config.train.window_length(config.model.n_ctx)
+    batch = config.train.batch_size * config.train.grad_accum_steps * length
     if batch > limits.tokens_per_step:
         raise UserError(
             f"A step of this run reads {batch:,} tokens; this public server takes up to {limits.tokens_per_step:,}. "
-            "Lower batch_size or n_ctx."
+            f"Lower batch_size or {'window' if config.train.window else 'n_ctx'}."
         )
 
 
@@ -58,3 +62,18 @@ def check_runs(services: Services, token: str, *, resuming: bool = False) -> Non
         raise UserError(f"This public server keeps {limits.runs} runs per visitor. Delete one under Compare first.")
     if services.runs.waiting() >= limits.waiting:
         raise UserError("Too many runs are waiting for their turn. Come back in some minutes; nothing is lost.")
+
+
+def check_import(services: Services, token: str, unpacked: int) -> None:
+    """UserError where a model of so many bytes is too large, or the visitor has imported enough."""
+    limits = services.limits
+    if limits is None:
+        return
+    if unpacked > limits.import_bytes:
+        raise UserError(
+            f"This model takes {size(unpacked)}; this public server imports up to {size(limits.import_bytes)}. "
+            "Run the app on your own machine."
+        )
+    own = [info for info in services.store.list(owner(token)) if info.owner == owner(token) is not None]
+    if sum(info.about.get("source") == "import" for info in own) >= limits.imports:
+        raise UserError(f"This public server keeps {limits.imports} imported models per visitor. Delete one first.")

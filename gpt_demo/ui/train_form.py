@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import shlex
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import gradio as gr
 
-from gpt_demo.config import EXPLANATIONS, FIELDS, PRESETS, RunConfig, command_line, is_optional, preset
+from gpt_demo.config import EXPLANATIONS, FIELDS, PRESETS, command_line, is_optional, preset
 from gpt_demo.data import split_text
+from gpt_demo.devices import available_memory
 from gpt_demo.errors import UserError
-from gpt_demo.recipes import Prepared, prepare, training_memory
+from gpt_demo.estimate import training_memory
+from gpt_demo.lora import n_trained
+from gpt_demo.plan import learning_rate
+from gpt_demo.recipes import Prepared, continued, prepare
+from gpt_demo.store import ModelInfo
 from gpt_demo.tokenizer import Tokenizer, make
-from gpt_demo.training import learning_rate
 from gpt_demo.ui.clock import Clock, Timing
 from gpt_demo.ui.format import count, duration, size
 from gpt_demo.ui.quotas import check_config, check_text
 from gpt_demo.ui.session import QUIET, Services, in_words
+from gpt_demo.ui.start_from import SCRATCH, Choice, base_model, fill_settings, flat, needs, offered, own_tokenizer
 from gpt_demo.ui.text_source import Reading, TextSource, preview_data, read
 from gpt_demo.ui.views import view, view_json
 
 SHOWN = ("tokenizer", "n_vocab", "max_steps")
 FOLDED = {
-    "Text": ("val_fraction", "split", "batches", "stride"),
+    "Text": ("val_fraction", "split", "batches", "window", "stride"),
     "Model": ("n_ctx", "n_embd", "n_head", "n_layer", "dropout", "init", "qkv_bias", "tied_head"),
     "Training": (
+        "trainable", "last_blocks", "lora_rank",
         "epochs", "batch_size", "grad_accum_steps", "learning_rate", "min_learning_rate", "warmup_steps",
         "decay_steps", "weight_decay", "decay", "grad_clip", "target_loss", "precision", "seed",
     ),
@@ -46,19 +52,24 @@ PRESET_WORDS = {
 class TrainForm:
     """Components and handlers. `inputs` is what `config` takes, after what the text source has read."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, token: gr.BrowserState) -> None:
         self.services = services
-        self._tokenizers: OrderedDict[tuple[int, str, int], Tokenizer] = OrderedDict()
+        self.token = token
+        self._tokenizers: OrderedDict[tuple[Any, ...], Tokenizer] = OrderedDict()
         self.start_button = gr.Button(
             "Start training", variant="primary", min_width=150, elem_id="start", render=False
         )  # stands on the right side
         self.text = TextSource()
+        self.base = gr.Dropdown(
+            [SCRATCH], value=SCRATCH, label="Start from", info="random weights, or a model that is trained further",
+            elem_id="start-from",
+        )  # fmt: skip
         self.preset = gr.Radio(
             [(words, name) for name, words in PRESET_WORDS.items()], value="quick", label="Preset", elem_id="preset"
         )
         self.settings: dict[str, Any] = {}
         self._build_settings()
-        self.inputs: list[Any] = [self.text.reading, self.preset, *self.settings.values()]
+        self.inputs: list[Any] = [self.text.reading, token, self.base, self.preset, *self.settings.values()]
 
     def _build_settings(self) -> None:
         defaults = flat(PRESETS["quick"])
@@ -102,35 +113,51 @@ class TrainForm:
         }
         # On input, not on change: that fires for every field a preset fills, and again when another one is edited.
         self.text.connect(page, refresh)
-        filled = self.preset.input(
-            fill_settings, self.preset, list(self.settings.values()), trigger_mode="always_last", **QUIET
-        )
+        filled = gr.on(
+            [self.preset.input, self.base.input], self.fill, [self.token, self.base, self.preset],
+            list(self.settings.values()), trigger_mode="always_last", **QUIET,
+        )  # fmt: skip
         filled.then(**showing)
+        gr.on([page.load, self.base.focus], self.offer, [self.token, self.base], self.base, **QUIET)
         edited = [s.change if isinstance(s, gr.Textbox) else s.input for s in self.settings.values()]
         gr.on(edited, trigger_mode="always_last", **showing)
-        self.clock.connect(self.config, self.inputs, self.settings).then(**showing)
+        self.clock.connect(self.choice, self.inputs, self.settings).then(**showing)
 
-    def config(self, preset_name: str, *values: Any) -> RunConfig:
-        """The configuration the form shows; UserError where a value is impossible or over the server's limits."""
+    def offer(self, token: str, base: str | None) -> Any:
+        return offered(self.services, token, base)
+
+    def fill(self, token: str, base: str | None, preset_name: str) -> list[Any]:
+        filled = fill_settings(self.services, token, base, preset_name)
+        return [filled[name] for name in self.settings]
+
+    def choice(self, token: str, base_name: str | None, preset_name: str, *values: Any) -> Choice:
+        """What the form shows; UserError where a value is impossible or over the server's limits."""
         changes = dict(zip(self.settings, values, strict=True))
         for name, value in changes.items():
             if value is None and not is_optional(name):
                 raise UserError(f"{EXPLANATIONS[name][0]} is empty. Give it a value.")
-        config = preset(preset_name, changes)
+        config, base = preset(preset_name, changes), base_model(self.services, token, base_name)
+        if base is not None:
+            config = continued(config, base, self._kept(_stored(base), lambda: own_tokenizer(base)))
         check_config(self.services.limits, config)
-        return config
+        return Choice(config, base)
 
-    def prepare(self, reading: Reading, config: RunConfig) -> Prepared:
-        """As recipes.prepare, with the tokenizers of the last few texts kept."""
+    def prepare(self, reading: Reading, choice: Choice) -> Prepared:
+        """As recipes.prepare, with the tokenizers of the last few texts and models kept."""
         text = reading.chosen()
-        return prepare(text, config, self.tokenizer(text, config) if text else None)
+        return prepare(text, choice.config, self.tokenizer(text, choice) if text else None)
 
-    def tokenizer(self, text: str, config: RunConfig) -> Tokenizer:
+    def tokenizer(self, text: str, choice: Choice) -> Tokenizer:
         check_text(self.services.limits, text)
-        learned = config.data.tokenizer == "bpe"
-        key = (hash(text) if learned else 0, config.data.tokenizer, config.model.n_vocab if learned else 0)
+        base, kind, n_vocab = choice.base, choice.config.data.tokenizer, choice.config.model.n_vocab
+        if base is not None:
+            return self._kept(_stored(base), lambda: own_tokenizer(base))
+        key = (hash(text), kind, n_vocab) if kind == "bpe" else (kind,)
+        return self._kept(key, lambda: make(kind, text, n_vocab))
+
+    def _kept(self, key: tuple[Any, ...], make_one: Callable[[], Tokenizer]) -> Tokenizer:
         if key not in self._tokenizers:
-            self._tokenizers[key] = make(config.data.tokenizer, text, config.model.n_vocab)
+            self._tokenizers[key] = make_one()
             while len(self._tokenizers) > 8:
                 self._tokenizers.popitem(last=False)
         return self._tokenizers[key]
@@ -144,14 +171,14 @@ class TrainForm:
         return (reading, offered, *self.show(timing, reading, *values))
 
     def show(
-        self, timing: Timing | None, reading: Reading, preset_name: str, *values: Any
+        self, timing: Timing | None, reading: Reading, token: str, base: str | None, preset_name: str, *values: Any
     ) -> tuple[Any, Any, Any, Any]:
         """Preview, plan, command line and whether to start, for the present text and settings."""
         start = gr.update(interactive=bool(reading))
         try:
-            config = self.config(preset_name, *values)
-            command = full_command(reading.files, preset_name, config)
-            tokenizer = self.tokenizer(reading.text, config) if reading.text else None
+            choice = self.choice(token, base, preset_name, *values)
+            command = full_command(reading.files, preset_name, choice)
+            tokenizer = self.tokenizer(reading.text, choice) if reading.text else None
         except UserError as error:
             preview = view_json({"error": reading.error}) if reading.error else gr.skip()
             return preview, view_json({"error": in_words(str(error))}), gr.skip(), start
@@ -159,15 +186,16 @@ class TrainForm:
             preview = view_json({"error": reading.error} if reading.error else None)
             return preview, view_json(None), command, start
         try:
-            prepared = self.prepare(reading, config)
+            prepared = self.prepare(reading, choice)
         except UserError as error:
             fault = in_words(str(error))
-            split = split_text(reading.text, tokenizer, config.data.val_fraction, config.data.split)
+            data = choice.config.data
+            split = split_text(reading.text, tokenizer, data.val_fraction, data.split)
             preview = preview_data(reading.text, tokenizer, split, fault)
             return view_json(preview), view_json({"error": fault}), command, start
         seconds = timing.seconds(reading, prepared) if timing else None
         preview = preview_data(reading.text, tokenizer, prepared.split)
-        return view_json(preview), view_json(plan_data(prepared, seconds)), command, start
+        return view_json(preview), view_json(plan_data(prepared, choice, seconds)), command, start
 
 
 def control(name: str, value: Any) -> Any:
@@ -185,23 +213,18 @@ def control(name: str, value: Any) -> Any:
     return gr.Dropdown(list(get_args(kind)), **common)
 
 
-def full_command(files: Sequence[str], preset_name: str, config: RunConfig) -> str:
+def _stored(base: ModelInfo) -> tuple[Any, ...]:
+    """What tells a stored model's tokenizer from others."""
+    return base.folder, base.modified
+
+
+def full_command(files: Sequence[str], preset_name: str, choice: Choice) -> str:
     """The command that trains on these files with the settings of the form."""
     names = " ".join(shlex.quote(f"./{file}" if file.startswith("-") else file) for file in files)
-    return command_line("TEXT", preset_name, config).replace("TEXT", names, 1)
+    return command_line("TEXT", preset_name, choice.config, choice.base_name).replace("TEXT", names, 1)
 
 
-def flat(config: RunConfig) -> dict[str, Any]:
-    """All settings by name."""
-    return {name: value for part in config.to_dict().values() for name, value in part.items()}
-
-
-def fill_settings(preset_name: str) -> list[Any]:
-    values = flat(PRESETS[preset_name])
-    return [values[name] for name in ORDER]
-
-
-def plan_data(prepared: Prepared, seconds: float | None = None) -> dict[str, Any]:
+def plan_data(prepared: Prepared, choice: Choice, seconds: float | None = None) -> dict[str, Any]:
     """What the run will be, before it starts."""
     config, plan = prepared.config, prepared.plan
     steps = plan.total_steps
@@ -215,5 +238,10 @@ def plan_data(prepared: Prepared, seconds: float | None = None) -> dict[str, Any
         ["tokens to read", count(steps * plan.tokens_per_step), "each as often as it comes by"],
         ["epochs", f"{steps * plan.tokens_per_step / plan.tokens_per_epoch:,.1f}", "passes over the training text"],
     ]
+    trained = n_trained(config.model, config.train)
+    if choice.base is not None or config.train.trainable != "all":
+        facts.append(["trained", count(trained), "parameters that change, LoRA's included"])
+    if choice.base is not None:
+        facts.append(["memory by what is trained", needs(config), f"{size(available_memory())} are free now"])
     label = f"learning rate over the run, at most {max(rates):.2g}"
     return {"facts": facts, "schedule": {"values": [float(f"{rate:.4g}") for rate in rates], "label": label}}

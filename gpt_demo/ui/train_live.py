@@ -90,7 +90,7 @@ class TrainLive:
         self.run.input(self.choose, mine, choice, **QUEUED).then(**look)
         self.others.input(**look)
         page.load(self.attach, self.token, choice, **QUIET).then(**look)
-        starting: dict[str, Any] = {"inputs": [self.token, self.form.name, *self.form.inputs], **QUEUED}
+        starting: dict[str, Any] = {"inputs": [self.form.name, *self.form.inputs], **QUEUED}
         self.form.start_button.click(self.start, outputs=[*choice, self.form.name], **starting).then(**look)
         for button, act, word in (
             (self.pause, self.pause_run, "Pausing"),
@@ -181,17 +181,19 @@ class TrainLive:
 
     # Acting -----------------------------------------------------------------------------------------------------------
 
-    def start(self, token: str, name: str, reading: Reading, preset_name: str, *values: Any) -> tuple[Any, ...]:
+    def start(
+        self, name: str, reading: Reading, token: str, base: str, preset_name: str, *values: Any
+    ) -> tuple[Any, ...]:
         """Create a run from the form and put it to work."""
         with sentences():
             if not token:
                 raise UserError("The page has not loaded completely yet. Try again in a moment.")
             check_runs(self.services, token)
-            config = self.form.config(preset_name, *values)
-            self.form.prepare(reading, config)
+            choice = self.form.choice(token, base, preset_name, *values)
+            self.form.prepare(reading, choice)
             folder = create_run(
-                self.services.runs, self.services.store, reading.chosen(), config,
-                preset_name=preset_name, name=(name or "").strip(), owner=owner(token), source="the page",
+                self.services.runs, self.services.store, reading.chosen(), choice.config, preset_name=preset_name,
+                name=(name or "").strip(), base=choice.base_name, owner=owner(token), source="the page",
             )  # fmt: skip
             self.services.work(folder)
         return (*self._choice(token, folder), "")
