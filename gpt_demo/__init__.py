@@ -2,10 +2,11 @@
 
 Layers: a module may import what stands right of a ">" behind it, and only app.py and gpt_demo.ui import Gradio.
 
-    app > __main__, ui > fit > recipes, scenes > recordings
-    > checkpoint, config, huggingface, lab, runs, samples, writing > training
-    > evaluation, run_folder, scores, store > data, decoding, history, quantization
-    > devices, memory, model, tokenizer, transforms > events, fused_loss > errors
+    app > __main__, ui > commands_models, fit > compare, pretrained, recipes, scenes > estimate, model_import,
+    recordings > checkpoint, config, hub, huggingface, lab, runs, samples, tasks, writing > contrast,
+    huggingface_tokenizer, precisions, training > evaluation, lora, run_folder, scores, store > loaded > data, decoding,
+    history, openai_release, plan, quantization > devices, download, memory, model, tensorflow_reader, tokenizer,
+    transforms > events, fused_loss, part_file, tensor_files, weights_file > errors, transfer
 
 `tests/test_layers.py` holds the code to it. Nothing heavy is imported until a name is used.
 """
@@ -32,7 +33,7 @@ _HOMES = {
     "generate": "decoding",
     "beam_search": "decoding",
     "trace": "transforms",
-    "TrainConfig": "training",
+    "TrainConfig": "plan",
     "TrainState": "training",
     "train": "training",
     "evaluate": "evaluation",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -15,19 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from gpt_demo import commands_models
+from gpt_demo.commands_models import open_store, print_json
 from gpt_demo.errors import UserError
-from gpt_demo.events import (
-    Evaluated,
-    Event,
-    Finished,
-    Generated,
-    Measured,
-    Sampled,
-    Started,
-    Stepped,
-    TokenChosen,
-    finite,
-)  # fmt: skip
+from gpt_demo.events import Evaluated, Event, Finished, Generated, Measured, Sampled, Started, Stepped, TokenChosen
 
 if TYPE_CHECKING:
     from gpt_demo.runs import RunFolder
@@ -37,6 +27,9 @@ COMMANDS = {
     "train": "train a model on a text, from scratch or from a stored model",
     "generate": "let a stored model go on with a prompt",
     "evaluate": "loss and perplexity of a stored model on a text",
+    "download": "bring a GPT-2 size into the store, from OpenAI or the Hugging Face Hub",
+    "import": "put a model from disk into the store",
+    "export": "write a stored model as a folder that transformers opens",
     "models": "list the stored models",
 }
 
@@ -106,9 +99,9 @@ def _train(options: argparse.Namespace) -> int:
     from gpt_demo.recipes import keep_model, train_job
 
     keep_freed_memory()
-    store = _store()
+    store = open_store()
     folder = _run_folder(options, store)
-    show = _print_json if options.json else _print_training
+    show = print_json if options.json else _print_training
     with folder.working() as finish, _interruptible() as interrupted:
         with contextlib.closing(train_job(folder, store)) as events:
             for event in events:
@@ -126,13 +119,14 @@ def _train(options: argparse.Namespace) -> int:
 
 def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
     """A new run, or the one to be resumed, checked and ready to be worked on."""
-    from gpt_demo.config import preset
+    from gpt_demo.config import FROM_MODEL, preset
     from gpt_demo.data import read_texts
-    from gpt_demo.recipes import FROM_MODEL, create_run, resume_run
+    from gpt_demo.recipes import create_run, resume_run
     from gpt_demo.runs import Runs
+    from gpt_demo.store import data_home
 
     changes = _changes(options)
-    runs = Runs(_home(), see_all=True)
+    runs = Runs(data_home(), see_all=True)
     if options.resume is not None:
         if options.file or options.model or options.name or options.preset:
             raise UserError("--resume goes on with a run as it was: leave FILE, --preset, --model and --name out.")
@@ -195,7 +189,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-# generate, evaluate, models -------------------------------------------------------------------------------------------
+# generate, evaluate ---------------------------------------------------------------------------------------------------
 
 
 def _generate_options(command: argparse.ArgumentParser) -> None:
@@ -217,7 +211,7 @@ def _generate_options(command: argparse.ArgumentParser) -> None:
 
 def _generate(options: argparse.Namespace) -> int:
     from gpt_demo.decoding import Sampling, generate
-    from gpt_demo.recipes import beam_job
+    from gpt_demo.writing import beam_job
 
     sampling = Sampling(
         temperature=0.0 if options.greedy else options.temperature,
@@ -227,7 +221,7 @@ def _generate(options: argparse.Namespace) -> int:
         repetition_penalty=options.repetition_penalty,
         seed=options.seed,
     )
-    model = _store().load(options.model, precision=options.precision)
+    model = open_store().load(options.model, precision=options.precision)
     if options.beams:
         events = beam_job(*model, options.prompt, options.beams, options.length_penalty, options.max_new_tokens)
     else:
@@ -236,7 +230,7 @@ def _generate(options: argparse.Namespace) -> int:
         print(options.prompt, end="", flush=True)
     with _interruptible() as interrupted:
         for event in events:
-            (_print_json if options.json else _print_text)(event)
+            (print_json if options.json else _print_text)(event)
             if interrupted():
                 return 130
     return 0
@@ -252,6 +246,7 @@ def _print_text(event: Event) -> None:
 def _evaluate_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("file", nargs="+", metavar="FILE", help="one or more .txt, .md or .csv files")
     command.add_argument("--model", required=True, metavar="NAME", help="a stored model (see: models)")
+    command.add_argument("--precision", default="fp32", help="of the weights: fp32, bf16 or int8 (default: fp32)")
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -259,52 +254,32 @@ def _evaluate(options: argparse.Namespace) -> int:
     from gpt_demo.evaluation import evaluate
 
     text = read_texts([Path(file) for file in options.file])
-    for event in evaluate(*_store().load(options.model), text):
+    for event in evaluate(*open_store().load(options.model, precision=options.precision), text):
         if options.json:
-            _print_json(event)
+            print_json(event)
         elif isinstance(event, Measured):
             print(f"loss {event.loss:.4f}  perplexity {event.perplexity:,.2f}  tokens {event.tokens:,}")
     return 0
-
-
-def _models_options(command: argparse.ArgumentParser) -> None:
-    """None but --json."""
-
-
-def _models(options: argparse.Namespace) -> int:
-    for info in _store().list():
-        if options.json:
-            about = {key: value for key, value in info.about.items() if key != "owner"}
-            record = {"event": "model", "name": info.name, "parameters": info.config.n_params, "bytes": info.bytes}
-            print(json.dumps(finite({**record, "config": info.config.to_dict(), "about": about}), allow_nan=False))
-        else:
-            print(f"{info.name:<24} {info.config.n_params:>13,} parameters  {info.bytes / 1e6:>8,.1f} MB")
-    return 0
-
-
-def _home() -> Path:
-    from gpt_demo.store import data_home
-
-    return data_home()
-
-
-def _store() -> ModelStore:
-    from gpt_demo.store import ModelStore
-
-    return ModelStore(_home(), see_all=True)
-
-
-def _print_json(event: Event) -> None:
-    print(event.to_json(), flush=True)
 
 
 _OPTIONS = {
     "train": _train_options,
     "generate": _generate_options,
     "evaluate": _evaluate_options,
-    "models": _models_options,
+    "download": commands_models.download_options,
+    "import": commands_models.import_options,
+    "export": commands_models.export_options,
+    "models": commands_models.models_options,
 }
-_RUN = {"train": _train, "generate": _generate, "evaluate": _evaluate, "models": _models}
+_RUN = {
+    "train": _train,
+    "generate": _generate,
+    "evaluate": _evaluate,
+    "download": commands_models.download,
+    "import": commands_models.import_,
+    "export": commands_models.export,
+    "models": commands_models.models,
+}
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -424,7 +424,7 @@ def test_a_run_that_somebody_works_on(home: Home) -> None:
 def signalled(at: type[Event], number: int, count: int = 1) -> Any:
     """Prints events, and sends this process a signal (as often as said) after the third event of a kind."""
     seen = iter(range(100))
-    show = cli._print_json
+    show = cli.print_json
 
     def print_and_signal(event: Event) -> None:
         show(event)
@@ -438,7 +438,7 @@ def signalled(at: type[Event], number: int, count: int = 1) -> Any:
 @pytest.mark.parametrize(("number", "count"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 3)])
 def test_an_interrupted_training_is_saved(home: Home, number: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(number)
-    monkeypatch.setattr(cli, "_print_json", signalled(Stepped, number, count))
+    monkeypatch.setattr(cli, "print_json", signalled(Stepped, number, count))
     result = home.train("--name", "one")
     assert result.code == 130
     assert result.err == "Stopped; the model and its state are saved. Go on: train --resume one\n"
@@ -453,7 +453,7 @@ def test_an_interrupted_training_is_saved(home: Home, number: int, count: int, m
 
 def test_an_interrupted_generation_ends(trained: tuple[Home, Result], monkeypatch: pytest.MonkeyPatch) -> None:
     home, _ = trained
-    monkeypatch.setattr(cli, "_print_json", signalled(TokenChosen, signal.SIGINT))
+    monkeypatch.setattr(cli, "print_json", signalled(TokenChosen, signal.SIGINT))
     result = home(*GENERATE, "--json")
     assert (result.code, result.kinds()) == (130, ["token"] * 3)
 
@@ -470,7 +470,7 @@ def test_interrupted_anywhere_else(trained: tuple[Home, Result], monkeypatch: py
 
 def test_a_reader_that_has_had_enough(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """`train ... | head`: no traceback, and the run can go on."""
-    show, lines = cli._print_json, iter(range(100))
+    show, lines = cli.print_json, iter(range(100))
 
     def full(event: Event) -> None:
         if next(lines) == 5:
@@ -478,7 +478,7 @@ def test_a_reader_that_has_had_enough(home: Home, monkeypatch: pytest.MonkeyPatc
         show(event)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "_print_json", full)
+        patch.setattr(cli, "print_json", full)
         result = home.train("--name", "one")
     assert (result.code, result.err) == (0, "")
     assert home.run("one").status == "interrupted"

@@ -66,12 +66,18 @@ def test_only_the_page_knows_gradio(path: Path) -> None:
         assert not [name for name in imports(path) if name.split(".")[0] in ("gradio", "gradio_client", "spaces")]
 
 
+def weights_only(call: ast.Call) -> bool:
+    return any(keyword.arg == "weights_only" and ast.unparse(keyword.value) == "True" for keyword in call.keywords)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_pickle_and_no_code_from_text(path: Path) -> None:
     """Whatever a user gives is read as data. (A model folder may come from anywhere.)"""
     assert not {"pickle", "dill", "joblib", "shelve", "marshal"} & {name.split(".")[0] for name in imports(path)}
-    calls = [ast.unparse(node.func) for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
-    assert not {"torch.load", "eval", "exec", "np.load", "numpy.load"} & set(calls)
+    calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+    if path.name == "tensor_files.py":  # the one place where others' .pth files are read: tensors, nothing else
+        calls = [node for node in calls if not (ast.unparse(node.func) == "torch.load" and weights_only(node))]
+    assert not {"torch.load", "eval", "exec", "np.load", "numpy.load"} & {ast.unparse(node.func) for node in calls}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

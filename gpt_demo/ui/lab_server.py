@@ -17,12 +17,12 @@ from gpt_demo.errors import UserError
 from gpt_demo.events import Event
 from gpt_demo.lab import Sessions, dart, draw_toy, lane_of, race
 from gpt_demo.model import GPT
-from gpt_demo.recipes import next_logits
 from gpt_demo.scenes import default_deck
 from gpt_demo.scores import token_scores
 from gpt_demo.tokenizer import Tokenizer
 from gpt_demo.ui.logits import row_payload, vocabulary_payload
 from gpt_demo.ui.session import Services, owner
+from gpt_demo.writing import next_logits
 
 Answer = dict[str, Any]
 MAX_CHARACTERS = 200_000
