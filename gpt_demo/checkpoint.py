@@ -21,7 +21,7 @@ from torch import Tensor
 from gpt_demo.errors import UserError
 from gpt_demo.events import finite
 from gpt_demo.lora import freeze, merged, trained
-from gpt_demo.model import GPT, GPTConfig
+from gpt_demo.model import GPT, GPTConfig, without_numbers
 from gpt_demo.plan import TrainConfig
 from gpt_demo.training import TrainState, make_optimizer
 
@@ -144,7 +144,7 @@ def _load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) ->
 
 def _load_model(folder: Path, shape: GPTConfig, config: TrainConfig) -> GPT:
     """The model of a checkpoint, frozen as the configuration says. Raises ValueError naming what does not fit."""
-    with torch.device("meta"):
+    with without_numbers():
         model = GPT(shape, init="pytorch")
         freeze(model, config)
     weights = _copies(folder / "model.safetensors")

@@ -243,8 +243,9 @@ def check_length(split: Split, n_ctx: int, setting: str = "n_ctx") -> None:
     if train <= n_ctx:
         shorter = f"{setting} of at most {train - 1}" if train > 1 else f"smaller {setting}"
         raise UserError(
-            f"The training text has {train} tokens, but {setting} {n_ctx} needs at least {n_ctx + 1}. Use a longer text, "
-            f"a {shorter}, a smaller val_fraction, or a tokenizer that makes more tokens of it (bytes makes the most)."
+            f"The training text has {train} tokens, but {setting} {n_ctx} needs at least {n_ctx + 1}. "
+            f"Use a longer text, a {shorter}, a smaller val_fraction, or a tokenizer that makes more tokens of it "
+            "(bytes makes the most)."
         )
     if val == 1:
         raise UserError(

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from gpt_demo.errors import UserError
 from gpt_demo.events import Converting
 from gpt_demo.huggingface_tokenizer import save_tokenizer
-from gpt_demo.model import GPT, GPTConfig
-from gpt_demo.store import read_description
+from gpt_demo.model import GPT, GPTConfig, without_numbers
+from gpt_demo.model_folder import read_description
 from gpt_demo.tensor_files import open_file
 from gpt_demo.tokenizer import Tokenizer
 from gpt_demo.weights_file import write_weights
@@ -120,7 +119,7 @@ def _config(shape: GPTConfig, tokenizer: Tokenizer) -> dict[str, object]:
 
 def expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor of a model of this app; nothing is allocated."""
-    with torch.device("meta"):
+    with without_numbers():
         return {name: tuple(value.shape) for name, value in GPT(config, init="pytorch").state_dict().items()}
 
 

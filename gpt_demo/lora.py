@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt_demo.model import GPT, GPTConfig
+from gpt_demo.model import GPT, GPTConfig, without_numbers
 from gpt_demo.plan import TrainConfig
 
 SCALE = 2.0  # alpha / r of the paper's section 4.1, the same at every rank, so that the learning rate can stay
@@ -23,8 +23,8 @@ class LoRALinear(nn.Linear):
     """
 
     def __init__(self, linear: nn.Linear, rank: int) -> None:
-        # On the meta device: no second matrix is made, and no random numbers are drawn for one.
-        super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
+        with without_numbers():  # no second matrix is made, and none drawn
+            super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None)
         self.weight, self.bias = linear.weight, linear.bias
         device = linear.weight.device
         self.lora_a = nn.Parameter(torch.empty(rank, linear.in_features, device=device))

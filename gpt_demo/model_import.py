@@ -30,7 +30,7 @@ from gpt_demo.huggingface import (
 )
 from gpt_demo.huggingface_tokenizer import read_tokenizer
 from gpt_demo.model import GPT2_SIZES, GPTConfig
-from gpt_demo.store import read_description
+from gpt_demo.model_folder import read_description
 from gpt_demo.tensor_files import TORCH_SUFFIXES, TensorFiles, open_file, open_folder
 from gpt_demo.tokenizer import Tokenizer, gpt2, make
 from gpt_demo.weights_file import write_weights

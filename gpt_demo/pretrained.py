@@ -24,8 +24,9 @@ from gpt_demo.errors import UserError
 from gpt_demo.events import Converting, Downloading, Kept, Saved
 from gpt_demo.huggingface import export_stored
 from gpt_demo.model import GPT2_SIZES, GPTConfig
+from gpt_demo.model_folder import read_description
 from gpt_demo.model_import import convert, open_model, unpack
-from gpt_demo.store import STARTER, ModelInfo, ModelStore, read_description
+from gpt_demo.store import STARTER, ModelInfo, ModelStore
 from gpt_demo.tokenizer import Tokenizer
 
 SOURCES = ("openai", "huggingface")

@@ -24,10 +24,11 @@ from gpt_demo.events import Event, Finished, Saved, Started, Stepped
 from gpt_demo.huggingface import export_folder
 from gpt_demo.lora import freeze
 from gpt_demo.memory import give_back_memory
-from gpt_demo.model import GPT
+from gpt_demo.model import GPT, without_numbers
+from gpt_demo.model_folder import check_name, load_model, load_weights
 from gpt_demo.plan import Plan
 from gpt_demo.runs import RunFolder, Runs
-from gpt_demo.store import ModelInfo, ModelStore, check_name, load_model, load_weights
+from gpt_demo.store import ModelInfo, ModelStore
 from gpt_demo.tokenizer import Tokenizer, make
 from gpt_demo.training import TrainingDiverged, TrainState, make_optimizer, train
 
@@ -234,7 +235,7 @@ def _open_state(folder: RunFolder, config: RunConfig, device: torch.device) -> T
         return load_checkpoint(checkpoint, config.train, device)
     torch.manual_seed(config.train.seed)
     if folder.info.get("base"):
-        with torch.device("meta"):
+        with without_numbers():
             model = GPT(config.model, "pytorch")
         load_weights(model, folder.path / BASE)
     else:

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Stepped
 from gpt_demo.history import History
+from gpt_demo.model_folder import check_name, remove_folder
 from gpt_demo.run_folder import RunFolder, Status
-from gpt_demo.store import check_name, remove_folder
 
 __all__ = ["Job", "Run", "RunFolder", "Runs", "Status"]
 

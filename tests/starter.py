@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from gpt_demo.model import GPT, GPTConfig
+from gpt_demo.model_folder import save_model
 from gpt_demo.samples import sample_story
-from gpt_demo.store import save_model
 from gpt_demo.tokenizer import train_bpe
 
 HOSTILE = (

@@ -23,8 +23,9 @@ import gpt_demo.__main__ as cli
 from gpt_demo.config import FIELDS
 from gpt_demo.evaluation import evaluate
 from gpt_demo.events import Event, Stepped, TokenChosen
+from gpt_demo.model_folder import load_model
 from gpt_demo.run_folder import RunFolder
-from gpt_demo.store import ModelStore, load_model
+from gpt_demo.store import ModelStore
 from gpt_demo.tokenizer import byte_level
 
 ROOT = Path(__file__).parents[1]

@@ -22,9 +22,9 @@ from gpt_demo.errors import UserError
 from gpt_demo.events import Converting
 from gpt_demo.huggingface import export_folder
 from gpt_demo.model import GPT, GPTConfig
+from gpt_demo.model_folder import load_weights, save_model
 from gpt_demo.model_import import convert, open_model, unpack
 from gpt_demo.samples import sample_story
-from gpt_demo.store import load_weights, save_model
 from gpt_demo.tokenizer import Tokenizer, byte_level, make
 
 

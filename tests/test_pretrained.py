@@ -26,6 +26,7 @@ from gpt_demo.events import Converting, Downloading, Event, Kept, Saved
 from gpt_demo.hub import FILES, REPOS
 from gpt_demo.huggingface_tokenizer import vocabulary
 from gpt_demo.model import GPT, GPTConfig
+from gpt_demo.model_folder import save_model
 from gpt_demo.pretrained import (
     delete_downloads,
     download_model,
@@ -33,7 +34,7 @@ from gpt_demo.pretrained import (
     export_model,
     import_model,
 )
-from gpt_demo.store import ModelStore, save_model
+from gpt_demo.store import ModelStore
 from gpt_demo.tokenizer import byte_level, gpt2, train_bpe
 
 

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Locator, Page, Request, expect
 from gpt_demo.decoding import BeamsAdvanced, Hypothesis, beam_search
 from gpt_demo.lab import BeamsNow, Drawn, dart, hit, lane_of, race
 from gpt_demo.model import GPT, GPTConfig
-from gpt_demo.store import save_model
+from gpt_demo.model_folder import save_model
 from gpt_demo.tokenizer import byte_level
 from gpt_demo.ui.logits import row_payload
 

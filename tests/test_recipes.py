@@ -21,6 +21,7 @@ from gpt_demo.checkpoint import latest
 from gpt_demo.config import PRESETS, preset
 from gpt_demo.errors import UserError
 from gpt_demo.events import Evaluated, Event, Finished, Sampled, Saved, Started, Stepped
+from gpt_demo.model_folder import load_model
 from gpt_demo.recipes import (
     create_run,
     export_model,
@@ -31,7 +32,7 @@ from gpt_demo.recipes import (
     train_job,
 )
 from gpt_demo.run_folder import RunFolder
-from gpt_demo.store import ModelStore, load_model, owner_key
+from gpt_demo.store import ModelStore, owner_key
 from gpt_demo.tokenizer import Tokenizer, make
 from gpt_demo.training import TrainingDiverged
 

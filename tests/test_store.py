@@ -18,21 +18,14 @@ from conftest import Tiny
 from safetensors.torch import load_file, save_file
 from small import HOSTILE
 
+import gpt_demo.model_folder
 import gpt_demo.store
 from gpt_demo.errors import UserError
 from gpt_demo.loaded import memory_needed
 from gpt_demo.model import GPT
+from gpt_demo.model_folder import check_name, load_model, load_weights, read_description, remove_folder, write_folder
 from gpt_demo.quantization import lower_precision
-from gpt_demo.store import (
-    ModelStore,
-    check_name,
-    load_model,
-    load_weights,
-    owner_key,
-    read_description,
-    remove_folder,
-    write_folder,
-)
+from gpt_demo.store import ModelStore, owner_key
 from gpt_demo.tokenizer import byte_level
 from gpt_demo.weights_file import write_weights
 
@@ -143,9 +136,9 @@ def test_a_crash_while_saving_leaves_the_old_model(
 
     with monkeypatch.context() as patch:
         if moment == "weights":
-            patch.setattr(gpt_demo.store, "save_file", die)
+            patch.setattr(gpt_demo.model_folder, "save_file", die)
         else:
-            patch.setattr(gpt_demo.store, "restore_folder", lambda target: None)
+            patch.setattr(gpt_demo.model_folder, "restore_folder", lambda target: None)
             rename = Path.rename
             patch.setattr(Path, "rename", lambda p, to: die() if p.name.endswith(".new") else rename(p, to))
         with pytest.raises(Killed):
@@ -339,7 +332,7 @@ def test_a_large_file_is_mapped_and_computes_the_same(
     list(write_weights(path, {name: value.shape for name, value in weights.items()}, weights.items()))
     ids = torch.randint(257, (2, 16))
     for precision, mapped_from in (("fp32", 0), ("fp32", 2**40), ("bf16", 0), ("int8", 0)):
-        monkeypatch.setattr(gpt_demo.store, "MAPPED_FROM", mapped_from)
+        monkeypatch.setattr(gpt_demo.model_folder, "MAPPED_FROM", mapped_from)
         with torch.device("meta"):
             other = GPT(model.config)
         load_weights(other, path, precision, may_map=True)
