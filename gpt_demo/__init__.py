@@ -4,9 +4,10 @@ Layers: a module may import what stands right of a ">" behind it, and only app.p
 
     app > __main__, ui > commands_models, fit > compare, pretrained, recipes, scenes > estimate, model_import,
     recordings > checkpoint, config, hub, huggingface, lab, runs, samples, tasks, writing > contrast,
-    huggingface_tokenizer, precisions, training > evaluation, lora, run_folder, scores, store > loaded > data, decoding,
-    history, openai_release, plan, quantization > devices, download, memory, model, tensorflow_reader, tokenizer,
-    transforms > events, fused_loss, part_file, tensor_files, weights_file > errors, transfer
+    huggingface_tokenizer, precisions, training > evaluation, lora, run_folder, scores, store > loaded, model_folder
+    > data, decoding, history, openai_release, plan, quantization > devices, download, memory, model,
+    tensorflow_reader, tokenizer, transforms > events, fused_loss, part_file, tensor_files, weights_file
+    > errors, transfer
 
 `tests/test_layers.py` holds the code to it. Nothing heavy is imported until a name is used.
 """

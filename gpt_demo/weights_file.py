@@ -7,9 +7,12 @@ then a mapped file can be computed with at once.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +25,11 @@ def write_weights(
 ) -> Iterator[str]:
     """Write float32 tensors of the given shapes; the names as they are written, in the order of `tensors`.
 
-    Raises ValueError where a tensor is not of its shape or not announced, or is missing at the end.
+    The file is whole, and on the disk, when the iterator is used up. Raises ValueError where a tensor is not of its
+    shape or not announced, comes twice, or is missing at the end; OSError where the disk has no room.
     """
-    places, end = {}, 0
+    places: dict[str, dict[str, Any]] = {}
+    end = 0
     for name, shape in shapes.items():
         start, end = end, end + 4 * int(np.prod(shape, dtype=np.int64))
         places[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
@@ -33,13 +38,26 @@ def write_weights(
     missing = set(shapes)
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
-        file.truncate(8 + len(header) + end)  # the disk says at once if it has no room
+        _reserve(file, 8 + len(header) + end)
         for name, values in tensors:
             if name not in missing or values.shape != shapes[name]:
                 raise ValueError(f"{name} of shape {values.shape} does not belong into {path.name}")
             missing.discard(name)
-            file.seek(8 + len(header) + places[name]["data_offsets"][0])  # type: ignore[index]
+            file.seek(8 + len(header) + places[name]["data_offsets"][0])
             file.write(np.ascontiguousarray(values, dtype="<f4").data)
             yield name
-    if missing:
-        raise ValueError(f"{', '.join(sorted(missing))} is missing in {path.name}")
+        if missing:
+            raise ValueError(f"{', '.join(sorted(missing))} is missing in {path.name}")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Make the file `size` bytes long; where the system can, it takes the room now or says that there is none."""
+    file.truncate(size)
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
