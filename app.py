@@ -3,15 +3,17 @@
 from gpt_demo.memory import keep_freed_memory
 from gpt_demo.runs import Runs
 from gpt_demo.store import ModelStore, data_home
+from gpt_demo.tasks import Tasks
 from gpt_demo.ui import build_app, is_public, launch_options
 
 
 def main() -> None:
     keep_freed_memory()
-    store, runs = ModelStore(data_home(), see_all=not is_public()), Runs(data_home())
+    store, runs, tasks = ModelStore(data_home(), see_all=not is_public()), Runs(data_home()), Tasks()
     try:
-        build_app(store, runs).launch(**launch_options())
+        build_app(store, runs, tasks).launch(**launch_options())
     finally:
+        tasks.close()
         runs.close()
 
 

@@ -11,7 +11,7 @@ from typing import get_args
 from gpt_demo.devices import available_memory
 from gpt_demo.errors import UserError
 from gpt_demo.memory import give_back_memory
-from gpt_demo.model import GPT2_SIZES, GPT, GPTConfig
+from gpt_demo.model import GPT, GPT2_SIZES, GPTConfig
 from gpt_demo.quantization import WeightPrecision, weight_bytes
 from gpt_demo.tokenizer import Tokenizer
 

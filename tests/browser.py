@@ -39,6 +39,7 @@ from gpt_demo.recipes import create_run, train_job
 from gpt_demo.runs import RunFolder, Runs
 from gpt_demo.samples import sample_story
 from gpt_demo.store import ModelStore
+from gpt_demo.tasks import Tasks
 from gpt_demo.ui import build_app, is_public, launch_options, session
 
 # What the preset "quick" becomes where a test only wants some training: a few milliseconds a step.
@@ -60,8 +61,10 @@ class App:
     store: ModelStore
     runs: Runs
     demo: gr.Blocks
+    tasks: Tasks = field(default_factory=Tasks)
 
     def close(self) -> None:
+        self.tasks.close()
         self.runs.close()
         self.demo.close(verbose=False)
 
@@ -92,9 +95,9 @@ class App:
 
 def start_app(home: Path, *, starter: Path | None = None, port: int | None = None) -> App:
     """The whole page over the models and runs in `home`, on this port or a free one of this machine."""
-    store, runs = ModelStore(home, starter=starter, see_all=not is_public()), Runs(home)
-    demo, url = launch(lambda: build_app(store, runs), launch_options(), port)
-    return App(url, home, store, runs, demo)
+    store, runs, tasks = ModelStore(home, starter=starter, see_all=not is_public()), Runs(home), Tasks()
+    demo, url = launch(lambda: build_app(store, runs, tasks), launch_options(), port)
+    return App(url, home, store, runs, demo, tasks)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,4 +73,8 @@ def export_run(kind: str, folder: RunFolder, runs: list[tuple[str, History]], ta
 
 def zip_folder(folder: Path, target: Path) -> Path:
     """`target`.zip, in which the files stand in a folder of their name."""
-    return Path(shutil.make_archive(str(target), "zip", folder.parent, folder.name))
+    archive = target.with_name(f"{target.name}.zip")
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:  # weights would hardly become smaller
+        for path in sorted(folder.iterdir()):
+            packed.write(path, f"{folder.name}/{path.name}")
+    return archive

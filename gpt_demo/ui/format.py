@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+DASH = "\N{EN DASH}"  # where there is no number
+
 
 def count(value: float) -> str:
     """12,345 as it is, 1.2 million and more shortened."""
@@ -33,4 +35,4 @@ def duration(seconds: float) -> str:
 
 def number(value: float | None, digits: int = 2) -> str:
     """A loss or a perplexity; an en dash where there is none."""
-    return f"{value:,.{digits}f}" if value is not None and math.isfinite(value) else "\N{EN DASH}"
+    return f"{value:,.{digits}f}" if value is not None and math.isfinite(value) else DASH

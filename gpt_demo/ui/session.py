@@ -19,6 +19,7 @@ from gpt_demo.errors import UserError
 from gpt_demo.recipes import train_job
 from gpt_demo.runs import RunFolder, Runs
 from gpt_demo.store import ModelInfo, ModelStore, owner_key
+from gpt_demo.tasks import Tasks
 
 # How a listener runs. Quiet: at once, however many wait, for what happens often and raises nothing a visitor must see.
 # Queued: the only way that Gradio shows an error's sentence; for buttons.
@@ -37,6 +38,9 @@ class Limits:
     runs: int = 5
     waiting: int = 8
     new_tokens: int = 1_000
+    imports: int = 3  # imported models kept
+    import_bytes: int = 160_000_000  # of an uploaded model, unpacked
+    measured_tokens: int = 512
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Services:
     runs: Runs
     limits: Limits | None  # None: a private machine, no quotas
     measuring: threading.Lock = field(default_factory=threading.Lock)  # held while steps are timed: no run starts then
+    tasks: Tasks = field(default_factory=Tasks)  # downloads, which all visitors share
+    speeds: dict[tuple[str, float, str], float] = field(default_factory=dict)  # tokens/s here, see loading.py
 
     def runs_of(self, token: str | None) -> list[RunFolder]:
         """The visitor's runs, the newest first. On a private machine also those of the command line."""

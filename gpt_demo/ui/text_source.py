@@ -20,6 +20,7 @@ from gpt_demo.tokenizer import Tokenizer
 from gpt_demo.ui.session import QUIET, in_words
 from gpt_demo.ui.views import view, view_json
 
+MOST_BYTES = 20_000_000  # of uploaded texts; models may be larger (see theme.launch_options)
 SAMPLE, UPLOAD, PASTE, VERDICT = "Sample story", "Upload", "Paste", "The Verdict"
 
 
@@ -88,6 +89,10 @@ class TextSource:
 def read(before: Reading, source: str, files: list[str] | None, columns: list[str], pasted: str) -> tuple[Reading, Any]:
     """The chosen text, or why it can't be read; and what the choice of columns becomes where there are new files."""
     uploaded, offered = tuple(files or ()), gr.skip()
+    bytes = sum(Path(file).stat().st_size for file in uploaded) if source == UPLOAD else 0
+    if bytes > MOST_BYTES:
+        said = f"These files hold {bytes / 1e6:,.1f} MB; up to {MOST_BYTES / 1e6:.0f} MB can be read. Choose fewer."
+        return Reading(error=said, uploaded=uploaded), offered
     if source == UPLOAD and uploaded != before.uploaded:
         columns = text_columns(uploaded)
         offered = gr.update(choices=columns, value=columns, visible=bool(columns))

@@ -18,6 +18,7 @@ const draw = () => {
 };
 draw();
 watch("value", draw);
+root.addEventListener("choose", (event) => trigger("select", event.detail));
 """
 
 
