@@ -154,6 +154,7 @@ class _Job:
 
     def run(self) -> Iterator[Downloading]:
         """Fetch the file, unless it is here or another process brings it."""
+        yield from self._progress.now(self.file.name)
         yield from self._acquire()
         try:
             if not (yield from self._is_here()):

@@ -59,15 +59,18 @@ class LoadedModels:
         with self._lock:
             return sum(one.bytes for key, one in self._loaded.items() if folder in (None, key[0]))
 
+    def room(self) -> int:
+        """Bytes that a model may need, if all others are given up for it."""
+        with self._lock:
+            held = sum(one.bytes for one in self._loaded.values() if not one.mapped)
+        return min(self.budget, available_memory() + held)
+
     def make_room(self, name: str, config: GPTConfig, precision: str) -> int:
         """Give up the least recently used models until this one fits; the bytes it needs.
 
         Raises UserError, and gives nothing up, where it can't fit; the sentence says what would.
         """
-        needed = memory_needed(config, precision)
-        with self._lock:
-            held = sum(one.bytes for one in self._loaded.values() if not one.mapped)
-        room = min(self.budget, available_memory() + held)
+        needed, room = memory_needed(config, precision), self.room()
         if needed > room:
             raise UserError(_too_large(name, config, precision, needed, room))
         while self._oldest_goes(room - needed):

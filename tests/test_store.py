@@ -339,7 +339,8 @@ def test_a_large_file_is_mapped_and_computes_the_same(
         expected = lower_precision(copy.deepcopy(model), precision)
         with torch.no_grad():
             assert torch.equal(other.eval()(ids)[0], expected(ids)[0])
-        in_place = other.wte.weight.data_ptr() % 4096 == load_address(path, "wte.weight") % 4096
+        places = {name: value.data_ptr() % 4096 for name, value in other.named_parameters()}
+        in_place = all(place == load_address(path, name) % 4096 for name, place in places.items())
         assert in_place == (precision == "fp32" and mapped_from == 0)
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from gpt_demo.devices import available_memory, total_memory
+from gpt_demo.devices import total_memory
 from gpt_demo.errors import UserError
 from gpt_demo.loaded import memory_needed
 from gpt_demo.model import GPT2_SIZES, GPTConfig
@@ -42,7 +42,7 @@ def fit_line(services: Services) -> dict[str, Any]:
     for name, config in GPT2_SIZES.items():
         groups.setdefault(fitting(config, memory.budget), []).append(name)
     parts = [f"{_listed(names)} {_in_precisions(fits, len(names) > 1)}" for fits, names in groups.items()]
-    free = min(memory.budget, available_memory() + memory.reserved())
+    free = memory.room()
     note = f"{size(memory.reserved())} of it are in use" if memory.reserved() else "none of it is in use"
     if free < memory.budget:
         note += f"; other programs leave {size(free)} at the moment"
@@ -167,7 +167,7 @@ def estimate(services: Services, info: ModelInfo | None, name: str, precision: s
             GPT2_SIZES[of_size], memory.budget, f"{name} is not here: {size(download_bytes(of_size))} to download."
         )
     loaded = memory.precision_of(info.folder)
-    room = min(memory.budget, available_memory() + memory.reserved())
+    room = memory.room()
     needed = memory_needed(info.config, precision)
     said = f"In {precision} it needs about {size(needed)} of memory; {size(room)} can be had."
     if loaded == precision:
