@@ -152,7 +152,7 @@
       if (fromBottom) box.scrollTop = box.scrollHeight - fromBottom; // what is being read stays where it is
     },
 
-    /** A table: {head: [...], rows: [[...]], note, wrap}. The first cell of a row names it. */
+    /** A table: {head: [...], rows: [[...]], note, wrap, caption}. The first cell of a row names it. */
     table(root, data) {
       root.dataset.rows = data?.rows.length ?? 0;
       if (!data?.rows.length) return root.replaceChildren(...(data?.note ? [h("p", "quiet", data.note)] : []));
@@ -160,6 +160,7 @@
       const body = h("tbody", "", ...data.rows.map((row) => h("tr", "", ...cells(row))));
       const heads = data.head.map((cell) => (cell ? set(h("th", "", cell), { scope: "col" }) : h("td")));
       const table = h("table", data.wrap ? "wrap" : "", h("thead", "", h("tr", "", ...heads)), body);
+      if (data.caption) table.prepend(h("caption", "quiet", data.caption));
       root.replaceChildren(scrolling(h("div", "scroll", table), "Table"));
     },
   };

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
+from torch import Tensor
 
 from gpt_demo.data import covering_windows, split_text
 from gpt_demo.decoding import Sampling, generate
@@ -62,6 +63,16 @@ class Completed(Event):
 
 
 @dataclass(frozen=True)
+class Measuring(Event):
+    """A model has read some of a text."""
+
+    kind: ClassVar[str] = "measuring"
+    model: str
+    done: int  # tokens
+    total: int
+
+
+@dataclass(frozen=True)
 class Compared(Event):
     """How well one model predicts the two parts of a text."""
 
@@ -100,35 +111,50 @@ def _complete(
             yield Completed(name, i, text, sum(logprobs) / len(logprobs), len(logprobs))
 
 
-def losses(names: Sequence[str], load: Load, text: str, val_fraction: float = 0.1) -> Iterator[Compared]:
+def losses(names: Sequence[str], load: Load, text: str, val_fraction: float = 0.1) -> Iterator[Measuring | Compared]:
     """Each model's losses on the first and the last part of the text, cut by characters, in windows of WINDOW tokens.
 
-    Raises UserError at the call where there is too little text.
+    Raises UserError at the call where there is too little text, and later where its last part is a single token.
     """
     if not names:
         raise UserError("Choose at least one model.")
     if len(text.split()) < 20:
         raise UserError(f"The text has {len(text.split())} words; at least 20 are needed to measure a loss on.")
-    return (_losses(name, *load(name), text, val_fraction) for name in names)
+    return (event for name in names for event in _losses(name, *load(name), text, val_fraction))
 
 
-def _losses(name: str, model: GPT, tokenizer: Tokenizer, text: str, val_fraction: float) -> Compared:
+def _losses(
+    name: str, model: GPT, tokenizer: Tokenizer, text: str, val_fraction: float
+) -> Iterator[Measuring | Compared]:
     split = split_text(text, tokenizer, val_fraction, "characters")
-    window = min(WINDOW, model.config.n_ctx)
-    (train_loss, train_tokens), (val_loss, val_tokens) = (
-        mean_loss(model, covering_windows(ids, window)) for ids in (split.train, split.val)
-    )
+    if len(split.val) < 2:
+        raise UserError(f"The last tenth of the text is less than two tokens for {name}. Use a longer text.")
+    scored, total = (len(split.train) - 1, len(split.val) - 1), len(split.train) + len(split.val) - 2
+    means, done = [], 0
+    for ids, count in zip((split.train, split.val), scored, strict=True):
+        nats = 0.0
+        for part, tokens in _nats(model, ids):
+            nats, done = nats + part, done + tokens
+            yield Measuring(name, done, total)
+        means.append(nats / count)
     val_bytes = sum(len(tokenizer.token_bytes(id)) for id in split.val[1:].tolist())
-    bits = val_loss * val_tokens / val_bytes / torch.log(torch.tensor(2.0)).item()
-    return Compared(
+    yield Compared(
         model=name,
-        train_loss=train_loss,
-        val_loss=val_loss,
-        train_perplexity=perplexity(train_loss),
-        val_perplexity=perplexity(val_loss),
-        bits_per_byte=bits,
-        tokens=train_tokens + val_tokens,
+        train_loss=means[0],
+        val_loss=means[1],
+        train_perplexity=perplexity(means[0]),
+        val_perplexity=perplexity(means[1]),
+        bits_per_byte=means[1] * scored[1] / val_bytes / math.log(2),
+        tokens=total,
     )
+
+
+def _nats(model: GPT, ids: Tensor) -> Iterator[tuple[float, int]]:
+    """The negative log-likelihood of ids[1:] and their number, about WINDOW tokens at a time."""
+    window = min(WINDOW, model.config.n_ctx)
+    for batch in covering_windows(ids, window, WINDOW // window):
+        loss, tokens = mean_loss(model, [batch])
+        yield loss * tokens, tokens
 
 
 def reported_loss(size: str | None, text: str) -> float | None:

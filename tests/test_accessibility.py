@@ -45,3 +45,33 @@ def test_no_tab_violates_wcag(visitor: Visitor, app: App, width: int, theme: str
     page.get_by_role("tab", name="Models", exact=True).click()
     expect(page.locator("#model-table")).to_contain_text(re.compile("starter"))
     assert violations(page) == []
+
+
+@pytest.fixture
+def twin(app: App) -> Iterator[None]:
+    """A second model with the starter's vocabulary, to compare it with."""
+    model, tokenizer = app.store.load(STARTER)
+    weights = {name: value * (0.9 if name.startswith("h.0") else 1) for name, value in model.state_dict().items()}
+    app.store.save("twin", model.config, weights, tokenizer, {})
+    yield
+    app.store.delete("twin")
+
+
+@pytest.mark.usefixtures("twin")
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
+def test_comparisons_violate_nothing(visitor: Visitor, app: App, width: int, theme: str) -> None:
+    page = visitor.open(f"{app.url}?__theme={theme}", width=width)
+    page.get_by_role("tab", name="Compare", exact=True).click()
+    expect(page.locator("#prompts-models").get_by_role("checkbox", checked=True).first).to_be_visible()
+    for part, prefix in (("Same prompts", "prompts"), ("Same text", "losses"), ("Token by token", "contrast")):
+        page.get_by_role("tab", name=part, exact=True).click()
+        expect(page.locator(f"#{prefix}-run")).to_be_visible()
+        assert violations(page) == []
+        page.locator(f"#{prefix}-run").click()
+        expect(page.locator(f"#{prefix}-status .view")).to_have_attribute("data-state", "done")
+        expect(page.locator(f"#{prefix}-run")).to_be_enabled()
+        expect(page.locator(f"#{prefix}-run")).to_have_css("opacity", "1")  # it fades in
+        assert violations(page) == []
+    for mode in page.get_by_role("group", name="What the colours show").get_by_role("button").all():
+        mode.click()
+        assert violations(page) == []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_demo.compare import PROMPTS, WINDOW, Compared, complete, losses, reported_loss
+from gpt_demo.compare import PROMPTS, WINDOW, Compared, Measuring, complete, losses, reported_loss
 from gpt_demo.decoding import Sampling, generate
 from gpt_demo.errors import UserError
 from gpt_demo.evaluation import evaluate
@@ -20,6 +20,11 @@ from gpt_demo.tokenizer import Tokenizer, byte_level, train_bpe
 
 GREEDY = Sampling(temperature=0.0)
 Load = Callable[[str], tuple[GPT, Tokenizer]]
+
+
+def compared(*arguments: Any) -> list[Compared]:
+    """What `losses` ends each model with."""
+    return [event for event in losses(*arguments) if isinstance(event, Compared)]
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ def test_each_completion_is_what_the_model_writes(load: Load) -> None:
 def test_losses_are_those_of_an_evaluation_of_each_part(load: Load) -> None:
     text = sample_story()[:3000]
     cut = int(0.9 * len(text))
-    for one in losses(["a", "b"], load, text):
+    for one in compared(["a", "b"], load, text):
         for loss, perplexity, part in (
             (one.train_loss, one.train_perplexity, text[:cut]),
             (one.val_loss, one.val_perplexity, text[cut:]),
@@ -57,16 +62,35 @@ def test_losses_are_those_of_an_evaluation_of_each_part(load: Load) -> None:
 
 def test_long_contexts_are_measured_in_windows_of_the_reported_length(tiny: Any) -> None:
     model, text = tiny(n_ctx=2 * WINDOW).eval(), sample_story()[:6000]
-    short = tiny(n_ctx=2 * WINDOW).eval()
-    [whole] = losses(["x"], lambda _: (model, byte_level()), text)
+    [whole] = compared(["x"], lambda _: (model, byte_level()), text)
     ids = torch.tensor(byte_level().encode(text[: int(0.9 * len(text))]))
-    total, tokens = 0.0, 0
+    total = 0.0
     for start in range(0, len(ids) - 1, WINDOW):
         piece = ids[start : start + WINDOW + 1][None]
-        if piece.shape[1] > 1:
-            total += float(short(piece[:, :-1], piece[:, 1:])[1]) * (piece.shape[1] - 1)
-            tokens += piece.shape[1] - 1
-    assert whole.train_loss == pytest.approx(total / tokens, rel=1e-6)
+        with torch.no_grad():
+            rows = model(piece[:, :-1])[0][0].log_softmax(1)
+        total -= float(rows.gather(1, piece[0, 1:, None]).sum())
+    assert whole.train_loss == pytest.approx(total / (len(ids) - 1), rel=1e-6)
+
+
+def test_progress_counts_every_token_once(load: Load) -> None:
+    events = list(losses(["a", "b"], load, sample_story()[:900]))
+    for name in "ab":
+        *told, last = [event for event in events if event.model == name]
+        assert isinstance(last, Compared)
+        assert all(isinstance(event, Measuring) and event.total == last.tokens for event in told)
+        done = [event.done for event in told]  # type: ignore[union-attr]
+        assert done == sorted(set(done))
+        assert done[-1] == last.tokens
+
+
+def test_a_last_part_of_one_token_is_refused(tiny: Any) -> None:
+    """A run of blanks may be one token, after which there is nothing to predict."""
+    text = "ab " * 24 + "\n" * 8
+    merges = ["\u010a \u010a", "\u010a\u010a \u010a\u010a", "\u010a\u010a\u010a\u010a \u010a\u010a\u010a\u010a"]
+    tokenizer = Tokenizer.from_dict({"format": "gpt_demo", "kind": "bpe", "merges": merges})
+    with pytest.raises(UserError, match="less than two tokens for x"):
+        list(losses(["x"], lambda _: (tiny(n_vocab=tokenizer.n_vocab), tokenizer), text))
 
 
 def test_bits_per_byte_can_be_compared_across_tokenizers(tiny: Any) -> None:
@@ -77,7 +101,7 @@ def test_bits_per_byte_can_be_compared_across_tokenizers(tiny: Any) -> None:
         model = tiny(n_vocab=tokenizer.n_vocab).eval()
         with torch.no_grad():
             model.wte.weight.zero_()
-        [one] = losses(["x"], lambda _, m=model, t=tokenizer: (m, t), text)  # type: ignore[misc]
+        [one] = compared(["x"], lambda _, m=model, t=tokenizer: (m, t), text)  # type: ignore[misc]
         assert one.val_loss == pytest.approx(math.log(tokenizer.n_vocab))
         ids = tokenizer.encode(text[int(0.9 * len(text)) :])[1:]
         per_byte = len(ids) * math.log2(tokenizer.n_vocab) / len(b"".join(map(tokenizer.token_bytes, ids)))
@@ -108,7 +132,6 @@ def test_what_can_not_be_compared_is_said(load: Load) -> None:
 
 
 def test_events_can_be_told_as_json(load: Load) -> None:
-    [event] = losses(["a"], load, sample_story()[:500])
-    assert isinstance(event, Compared)
+    [event] = compared(["a"], load, sample_story()[:500])
     assert '"event": "compared"' in event.to_json()
     assert len(set(PROMPTS)) == 20

@@ -15,10 +15,10 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from gpt_demo.lab import Drawn, dart, hit, lane_of, race
 from gpt_demo.model import GPT, GPTConfig
-from gpt_demo.writing import next_logits
 from gpt_demo.scores import token_scores
 from gpt_demo.tokenizer import Tokenizer, make
 from gpt_demo.transforms import Stage, Transform, chain, trace
+from gpt_demo.writing import next_logits
 
 pytest_plugins = ["browser"]
 pytestmark = pytest.mark.browser

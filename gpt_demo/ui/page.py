@@ -1,4 +1,4 @@
-"""The whole page: its three tabs."""
+"""The whole page: its four tabs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import gradio as gr
 
 from gpt_demo.runs import Runs
 from gpt_demo.store import ModelStore
+from gpt_demo.tasks import Tasks
 from gpt_demo.ui.api import Api
+from gpt_demo.ui.compare_tab import CompareTab
 from gpt_demo.ui.models_tab import ModelsTab
 from gpt_demo.ui.playground_tab import PlaygroundTab
 from gpt_demo.ui.session import QUEUED, QUIET, Limits, Services, ensure_token, is_public, owner, owner_state, sentences
+from gpt_demo.ui.start_from import offered
 from gpt_demo.ui.train_form import TrainForm
 from gpt_demo.ui.train_live import TrainLive
 
@@ -20,9 +23,12 @@ INTRODUCTION = """# GPT, from scratch
 Train a small GPT on a text and watch it learn to write; then see how it chooses every word."""
 
 
-def build_app(store: ModelStore, runs: Runs) -> gr.Blocks:
-    """The page over these models and runs. Nothing is kept in globals: several apps can live in one process."""
-    services = Services(store, runs, Limits() if is_public() else None)
+def build_app(store: ModelStore, runs: Runs, tasks: Tasks | None = None) -> gr.Blocks:
+    """The page over these models and runs. Nothing is kept in globals: several apps can live in one process.
+
+    `tasks` holds the downloads; who gives it can close it in the end.
+    """
+    services = Services(store, runs, Limits() if is_public() else None, tasks=tasks or Tasks())
     page: gr.Blocks
     with gr.Blocks(title="GPT, from scratch", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         token = owner_state()
@@ -30,27 +36,47 @@ def build_app(store: ModelStore, runs: Runs) -> gr.Blocks:
         with gr.Tabs() as tabs:
             with gr.Tab("Train", id="train"), gr.Row():
                 with gr.Column(scale=4, min_width=320):
-                    form = TrainForm(services)
+                    form = TrainForm(services, token)
                 with gr.Column(scale=7, min_width=320):
                     live = TrainLive(services, token, form)
             with gr.Tab("Playground", id="playground") as playground_tab:
                 playground = PlaygroundTab(services, token)
             with gr.Tab("Models", id="models") as models_tab:
                 models = ModelsTab(services, token)
+            with gr.Tab("Compare", id="compare") as compare_tab:
+                compare = CompareTab(services, token)
         page.load(ensure_token, token, token, **QUIET)
         form.connect(page)
         live.connect(page)
         playground.connect(page, playground_tab)
         models.connect(page, models_tab)
+        compare.connect(page, compare_tab)
         for button, name in ((live.write, live.run), (models.write, models.model)):
             chosen = button.click(partial(_check, services), [token, name], tabs, **QUEUED)
             chosen.success(None, name, js=_WANTED, **QUIET)
+        _connect_fine_tune(services, token, tabs, models, form)
         Api(services).connect()
     return page
 
 
 # The Playground looks there for the model that it is to show.
 _WANTED = "(name) => { window.gptDemoWanted = name; window.dispatchEvent(new Event('gpt-demo-wanted')); }"
+
+
+def _connect_fine_tune(
+    services: Services, token: gr.BrowserState, tabs: gr.Tabs, models: ModelsTab, form: TrainForm
+) -> None:
+    """The model becomes what the Train tab starts from, and its settings follow."""
+
+    def choose(token: str, name: str | None) -> tuple[Any, Any]:
+        with sentences():
+            chosen = services.store.get(name or "", owner(token)).name
+        return gr.Tabs(selected="train"), gr.update(choices=offered(services, token, chosen)["choices"], value=chosen)
+
+    chosen = models.fine_tune.click(choose, [token, models.model], [tabs, form.base], **QUEUED)
+    filled = chosen.success(form.fill, [token, form.base, form.preset], list(form.settings.values()), **QUIET)
+    shown = [form.text.preview, form.plan, form.command, form.start_button]
+    filled.then(form.show, [form.clock.timing, *form.inputs], shown, **QUIET)
 
 
 def _check(services: Services, token: str, name: str | None) -> Any:

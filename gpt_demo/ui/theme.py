@@ -7,10 +7,14 @@ from typing import Any
 import gradio as gr
 
 from gpt_demo.store import ASSETS
+from gpt_demo.ui.session import is_public
 
 SCRIPTS = (
     "train_chart.js",
     "views.js",
+    "model_views.js",
+    "compare_views.js",
+    "contrast_views.js",
     "sampler.js",
     "lab/core.js",
     "lab/common.js",
@@ -39,7 +43,16 @@ SCRIPTS = (
     "lab/drawer.js",
     "lab/present.js",
 )
-STYLES = ("styles.css", "train_chart.css", "lab/lab.css", "lab/race.css", "lab/toy.css", "lab/present.css")
+STYLES = (
+    "styles.css",
+    "train_chart.css",
+    "models.css",
+    "compare.css",
+    "lab/lab.css",
+    "lab/race.css",
+    "lab/toy.css",
+    "lab/present.css",
+)
 FONT = ["system-ui", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
@@ -78,6 +91,6 @@ def launch_options() -> dict[str, Any]:
         "head": f"<script>{scripts}</script>",
         "run_history": False,
         "ssr_mode": False,
-        "max_file_size": "20mb",
+        "max_file_size": "160mb" if is_public() else "8gb",  # of models; texts have a limit of their own
         "footer_links": ["api", "settings"],
     }
