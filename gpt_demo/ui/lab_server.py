@@ -17,12 +17,12 @@ from gpt_demo.errors import UserError
 from gpt_demo.events import Event
 from gpt_demo.lab import Sessions, dart, draw_toy, lane_of, race
 from gpt_demo.model import GPT
-from gpt_demo.recipes import next_logits
 from gpt_demo.scenes import default_deck
 from gpt_demo.scores import token_scores
 from gpt_demo.tokenizer import Tokenizer
 from gpt_demo.ui.logits import row_payload, vocabulary_payload
 from gpt_demo.ui.session import Services, owner
+from gpt_demo.writing import next_logits
 
 Answer = dict[str, Any]
 MAX_CHARACTERS = 200_000
@@ -95,7 +95,8 @@ class LabServer:
             if not 1 <= beams <= 10 or not 1 <= count <= 200:
                 raise UserError("Beam search here takes 1 to 10 beams and 1 to 200 tokens.")
             early = bool(request.get("early_stopping", False))
-            job = beam_search(model, ids, beams, count, penalty, end, early_stopping=early)
+            V = tokenizer.n_vocab
+            job = beam_search(model, ids, beams, count, penalty, end, early_stopping=early, n_vocab=V)
         return {"job": self.sessions.start(job)}
 
     def more(self, request: Answer) -> Answer:
