@@ -21,7 +21,7 @@ from torch import Tensor
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Generated, TokenChosen
 from gpt_demo.model import GPT, KVCache
-from gpt_demo.transforms import LARGEST, TopK, Transform, chain, check_number, check_whole
+from gpt_demo.transforms import LARGEST, LARGEST_SEED, TopK, Transform, chain, check_number, check_whole
 
 if TYPE_CHECKING:
     from gpt_demo.tokenizer import Tokenizer
@@ -43,7 +43,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_number("temperature", self.temperature, 0, LARGEST, "0 is greedy, 1 turns it off")
-        check_whole("seed", self.seed, 0, 2**63 - 1)
+        check_whole("seed", self.seed, 0, LARGEST_SEED)
         chain(self.temperature or 1.0, self.top_k, self.top_p, self.min_p, self.repetition_penalty)
 
     @property
@@ -126,8 +126,7 @@ def next_token(
     for transform in transforms:
         row = transform(row, ids)
     probabilities = row.softmax(dim=1)
-    chosen = row.argmax(dim=1) if generator is None else torch.multinomial(probabilities, 1, generator=generator)
-    id = int(chosen)
+    id = int(row.argmax(dim=1) if generator is None else torch.multinomial(probabilities, 1, generator=generator))
     return id, probabilities[0, id].log().item()
 
 
@@ -235,6 +234,7 @@ def beam_search(
     end_of_text: int | None = None,
     early_stopping: bool | Literal["never"] = False,
     use_cache: bool = True,
+    n_vocab: int | None = None,
 ) -> Iterator[BeamsAdvanced]:
     """Follow the `n_beams` most probable paths at once: an event per step, the result that transformers gives.
 
@@ -242,7 +242,7 @@ def beam_search(
     n_beams go on. Finished ones are ranked by log-probability / length ** length_penalty, the length being the number
     of new tokens, end-of-text included: 0 is none, more favours long ones. The search ends after max_new_tokens, or
     once n_beams are finished and, if `early_stopping` is False, the best live one scored at its present length is no
-    better than the worst of them; if "never", nor could become so at the full length.
+    better than the worst of them; if "never", nor could become so at the full length. Ids from `n_vocab` on never come.
 
     An empty prompt starts from `end_of_text`. Context and cache are as in `generate`. Raises UserError at the call.
     """
@@ -253,18 +253,18 @@ def beam_search(
         raise UserError(f'early_stopping is {early_stopping!r}; it must be True, False or "never".')
     if not prompt_ids and end_of_text is None:
         raise UserError("The prompt is empty. Give at least one token to start from.")
-    ids = list(prompt_ids) or [end_of_text or 0]
     search = BeamSearch(n_beams, max_new_tokens, length_penalty, end_of_text, early_stopping)
-    return _beam_search(Window(model, ids, max_new_tokens, use_cache), search)
+    window = Window(model, list(prompt_ids) or [end_of_text or 0], max_new_tokens, use_cache)
+    return _beam_search(window, search, n_vocab)
 
 
-def _beam_search(window: Window, search: BeamSearch) -> Iterator[BeamsAdvanced]:
+def _beam_search(window: Window, search: BeamSearch, n_vocab: int | None) -> Iterator[BeamsAdvanced]:
     event = None
     while event is None or search.goes_on(event):
         if event is not None:
             window.reorder([h.parent for h in event.live])
             window.append([h.id for h in event.live])
-        event = search.advance(window.logits(), event)
+        event = search.advance(window.logits()[:, :n_vocab], event)
         yield event
 
 

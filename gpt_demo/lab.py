@@ -24,10 +24,9 @@ from gpt_demo.decoding import BeamsAdvanced, BeamSearch, Hypothesis, Window
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event
 from gpt_demo.model import GPT
-from gpt_demo.transforms import Transform, chain, check_number, check_whole
+from gpt_demo.transforms import LARGEST_SEED, Transform, chain, check_number, check_whole
 
 MAX_DARTS = 1_000_000
-LARGEST_SEED = 2**63 - 1
 
 
 def dart(seed: int, position: int) -> float:
@@ -249,7 +248,9 @@ class Sessions:
         with self._lock:
             job, lock = self._jobs.get(name, (None, None))
             if job is None or lock is None:
-                raise UserError("This has been stopped, because too much else was asked for. Start it again.")
+                raise UserError(
+                    "The server has let go of this: it was restarted, or too much else was asked for. Start it again."
+                )
             self._jobs.move_to_end(name)
         events: list[Event] = []
         try:

@@ -92,13 +92,15 @@ def record_distribution(player: Player) -> Record:
 
 def _stage(stage: Stage, shown: list[int]) -> Record:
     p = stage.logits.double().softmax(0)
+    others = p.clone()  # summed, not 1 less the others' sum: where nothing is left it must be 0
+    others[shown] = 0
     return {
         "name": stage.name,
         "kept": stage.kept,
         "removed_mass": _round(stage.removed_mass),
         "entropy": _round(torch.special.entr(p).sum()),
         "probabilities": [_round(p[id]) for id in shown],
-        "others": _round(max(0.0, 1 - float(p[shown].sum()))),
+        "others": _round(others.sum()),
     }
 
 
@@ -166,6 +168,7 @@ def record_beams(player: Player) -> Record:
             float(search.get("length_penalty", 1.0)),
             player.tokenizer.end_of_text if player.state.get("stop", True) else None,
             early_stopping=bool(search.get("early", False)),
+            n_vocab=player.tokenizer.n_vocab,
         )
     )
     beside = Player(player.model, player.tokenizer, player.name, {**player.state, "length": count})

@@ -21,6 +21,7 @@ from torch import Tensor
 from gpt_demo.errors import UserError
 
 SMALLEST, LARGEST = 1e-9, 1e9  # for factors: beyond them float32 logits overflow, and inf - inf is NaN
+LARGEST_SEED = 2**32 - 1  # of all draws: what the page, its links and numpy take too
 
 
 class Transform(ABC):

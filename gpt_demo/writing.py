@@ -33,8 +33,8 @@ def beam_job(
     model: GPT, tokenizer: Tokenizer, prompt: str, n_beams: int, length_penalty: float, max_new_tokens: int
 ) -> Iterator[TokenChosen | Generated]:
     """The best text of a beam search, its tokens told when the search is done. Raises UserError at the call."""
-    ids = tokenizer.encode(prompt)
-    search = beam_search(model, ids, n_beams, max_new_tokens, length_penalty, tokenizer.end_of_text)
+    ids, V = tokenizer.encode(prompt), tokenizer.n_vocab
+    search = beam_search(model, ids, n_beams, max_new_tokens, length_penalty, tokenizer.end_of_text, n_vocab=V)
     return _beam_events(search, tokenizer, prompt)
 
 

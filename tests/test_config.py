@@ -183,7 +183,7 @@ def test_parse_value_refuses(name: str, text: str, wanted: str) -> None:
     ]
     + [(name, -1) for name in ("max_steps", "seed", "warmup_steps", "eval_interval", "stride", "n_layer", "epochs")]
     + [(name, 0) for name in ("n_layer", "n_ctx", "n_vocab", "n_head", "n_embd", "batch_size", "grad_accum_steps")]
-    + [("seed", 2**63), ("seed", 10**30), ("sample_tokens", 10**6), ("sample_temperature", 1e300)]
+    + [("seed", 2**32), ("seed", 10**30), ("sample_tokens", 10**6), ("sample_temperature", 1e300)]
     + [("n_head", 5), ("dropout", 1.0), ("val_fraction", 0.51), ("learning_rate", 0), ("max_steps", 0)]
     + [(name, "no such") for name in ("tokenizer", "split", "batches", "precision", "init", "decay")],
 )

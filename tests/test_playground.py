@@ -421,6 +421,55 @@ def test_fifty_thousand_tokens_follow_a_slider(lab: Playground, app: App) -> Non
     app.store.delete("large")
 
 
+def hold(lab: Playground, prompt: str = "Nell") -> None:
+    """Another prompt, whose reading takes until `window.release` is called, with a sentence if it is to fail."""
+    lab.page.evaluate(
+        """prompt => {
+      const { lab } = document.querySelector(".lab");
+      const held = new Promise((resolve) => { window.release = resolve; });
+      lab.encode = async (...args) => {
+        delete lab.encode;
+        const fault = await held;
+        if (fault) throw new Error(fault);
+        return lab.encode(...args);
+      };
+      lab.set({ prompt });
+    }""",
+        prompt,
+    )
+
+
+def test_write_waits_for_the_model_and_says_so(lab: Playground) -> None:
+    lab.panel.get_by_label("Tokens to write").fill("5")
+    lab.panel.get_by_label("Stop at <|endoftext|>").uncheck()
+    hold(lab)
+    lab.press("Write")
+    expect(lab.root).to_have_attribute("data-state", "waiting")
+    expect(lab.panel.locator(".seen")).to_have_text("The model is being opened. Then it writes.")
+    lab.page.evaluate("release()")
+    lab.expect_tokens(5)
+    ids = lab.tokenizer.encode("Nell")
+    assert lab.written() == [token.id for token in drawn(lab.model, lab.tokenizer, ids, 5)]
+    expect(lab.panel.locator(".seen")).to_be_hidden()
+
+
+def test_waiting_can_be_stopped_and_may_fail(lab: Playground) -> None:
+    hold(lab)
+    lab.press("One token")
+    lab.press("Stop")
+    expect(lab.root).to_have_attribute("data-state", "idle")
+    lab.page.evaluate("release()")
+    lab.expect_position(4)
+    lab.expect_tokens(0)
+    hold(lab, "Jory")
+    lab.press("One token")
+    lab.page.evaluate("release('It is not there.')")
+    expect(lab.panel.get_by_role("alert").filter(has_text="It is not there.")).to_be_visible()
+    expect(lab.root).to_have_attribute("data-state", "idle")
+    lab.press("One token")  # asks again
+    lab.expect_tokens(1)
+
+
 # Looking back, and branches -------------------------------------------------------------------------------------------
 
 
@@ -622,6 +671,34 @@ def test_what_goes_wrong_is_said_and_can_be_tried_again(lab: Playground, opened:
     errors.clear()
 
 
+def test_a_page_left_open_over_a_restart_says_that_it_must_be_reloaded(
+    visitor: Visitor, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = tmp_path_factory.mktemp("restarted")
+    first = start_app(home)
+    tokenizer = make("bytes")
+    model = GPT(GPTConfig(n_vocab=tokenizer.n_vocab, n_ctx=N_CTX, n_embd=16, n_head=2, n_layer=1))
+    first.store.save("starter", model.config, model.state_dict(), tokenizer, {})
+    page = visitor.open(first.url)
+    page.get_by_role("tab", name="Playground", exact=True).click()
+    expect(page.locator(".lab-dist")).to_have_attribute("aria-busy", "false")
+    first.close()
+    second = start_app(home, port=int(first.url.rstrip("/").rsplit(":", 1)[1]))
+    try:
+        page.get_by_role("button", name="Write", exact=True).click()
+        expect(
+            page.get_by_role("alert").filter(has_text="restarted since this page was opened. Reload")
+        ).to_be_visible()
+        page.reload()
+        page.get_by_role("tab", name="Playground", exact=True).click()
+        expect(page.locator(".lab-dist")).to_have_attribute("aria-busy", "false")
+        page.get_by_role("button", name="Write", exact=True).click()
+        expect(page.locator(".lab-write[data-state=idle]")).not_to_have_attribute("data-tokens", "0")
+    finally:
+        second.close()
+    visitor.errors.clear()  # the browser's own, of the failed requests
+
+
 # Telephone, keyboard, looks -------------------------------------------------------------------------------------------
 
 
@@ -630,6 +707,15 @@ def test_it_fits_a_telephone(lab: Playground) -> None:
     assert lab.page.evaluate("document.documentElement.scrollWidth") <= 390
     settings = lab.panel.locator("details.settings")
     expect(settings).to_have_attribute("open", "")
+    label = lab.panel.get_by_text("Put this text here", exact=True).bounding_box()
+    assert label is not None
+    assert label["height"] < 25  # one line
+    assert (
+        lab.page.evaluate(
+            "(({scrollWidth, clientWidth}) => scrollWidth - clientWidth)(document.querySelector('.lab-tabs'))"
+        )
+        <= 0
+    )
     lab.write(30)
     expect(settings).not_to_have_attribute("open", "")
     lab.text.get_by_role("option").nth(3).click()

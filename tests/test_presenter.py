@@ -154,6 +154,8 @@ def test_type_is_large_and_nothing_is_cut(new_visitor: Callable[[], Visitor], ap
     for n in range(1, 11):
         at_scene(page, n)
         assert page.evaluate("document.documentElement.scrollWidth") == 390
+        heads = page.locator(".present-picture th span")
+        assert heads.evaluate_all("all => all.filter((n) => n.offsetWidth > n.parentNode.clientWidth).length") == 0
         box = page.get_by_role("button", name="Next").bounding_box()
         assert box is not None
         assert box["y"] + box["height"] <= 844

@@ -19,6 +19,7 @@ from gpt_demo.lab import BeamsNow, Drawn, dart, hit, lane_of, race
 from gpt_demo.model import GPT, GPTConfig
 from gpt_demo.model_folder import save_model
 from gpt_demo.tokenizer import byte_level
+from gpt_demo.transforms import LARGEST_SEED
 from gpt_demo.ui.logits import row_payload
 
 pytest_plugins = ["browser"]
@@ -185,7 +186,9 @@ def test_all_lanes_write_together_what_the_race_in_python_gives(app: App, page: 
     assert between, "the text came all at once"
     assert any(min(lanes) > 0 for lanes in between)
     expect(root.locator(".job-status")).to_have_text(
-        re.compile(r"^120 tokens, [\d,.]+ tokens/s in all lanes\. Done\.$")
+        re.compile(
+            r"^120 tokens, [\d,.]+ tokens/s in all lanes\. Done\. Slower from token 48 on: the context is full\.$"
+        )
     )
 
 
@@ -223,6 +226,28 @@ def test_repeats_are_marked_and_counted(page: Page, n: int) -> None:
         share = float(value(lane, "share").rstrip(" %")) / 100
         assert share == pytest.approx(len(at) / 60, abs=6e-4)
     assert lanes.first.locator(".repeat").count() > 0
+
+
+def test_a_race_past_the_context_says_that_it_gets_slower(app: App, page: Page) -> None:
+    root = panel(page, "Race")
+    root.get_by_label("Stop at").uncheck()
+    number(root, "Length", 65 - len(PROMPT))  # all that fits, and one that is computed from it
+    run(root)
+    expect(root.locator(".job-status")).not_to_contain_text("Slower")
+    number(root, "Length", 66 - len(PROMPT))
+    run(root)
+    note = f"Done. Slower from token {66 - len(PROMPT)} on: the context is full."
+    expect(root.locator(".job-status")).to_contain_text(note)
+
+
+def test_a_seed_is_at_most_what_all_take(app: App, page: Page) -> None:
+    for name in ("Race", "Beam search"):
+        root = panel(page, name)
+        number(root, "Length" if name == "Race" else "Tokens", 3)
+        root.get_by_label("Seed", exact=True).fill("9007199254740991")
+        root.get_by_label("Seed", exact=True).blur()
+        expect(root.get_by_label("Seed", exact=True)).to_have_value(str(LARGEST_SEED))
+        run(root)
 
 
 def test_stop_keeps_what_is_written(app: App, page: Page) -> None:

@@ -139,6 +139,7 @@ def test_a_recording_is_what_the_model_answers(home: Path) -> None:
         shown = [token["id"] for token in recorded["distribution"]["tokens"]]
         assert (found["name"], found["kept"]) == (stage.name, stage.kept)
         assert found["probabilities"] == pytest.approx(stage.probabilities[shown].tolist(), rel=1e-4)
+    assert recorded["distribution"]["stages"][-1]["others"] == 0  # top-k left six; no rounding error in their place
     lane = Lane("", chain(0.7, 6, 1.0, 0.0, 1.3))
     events = [
         event for event in race(model, tokenizer.n_vocab, prompt, [lane], 5, 10, None) if isinstance(event, Drawn)

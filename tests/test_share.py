@@ -187,6 +187,50 @@ def test_a_written_text_survives_its_link_and_its_receipt(new_visitor: Callable[
     assert "Bishop" in "\n".join(printed)
 
 
+def test_a_branch_survives_its_link_and_its_receipt(new_visitor: Callable[[], Visitor], app: App) -> None:
+    page = opened(new_visitor(), app)
+    enter(page, **{"Prompt": "Nell and Jory", "Tokens to write": "10"})
+    page.get_by_label("Stop at <|endoftext|>").first.uncheck()
+    press(page, "Write")
+    expect(page.locator(".lab-write[data-state=idle]")).to_have_attribute("data-tokens", "10")
+    trunk = written(page)
+    page.get_by_role("listbox", name="Tokens written").get_by_role("option").nth(3).click()
+    expect(page.locator(".lab-dist")).to_have_attribute("aria-busy", "false")
+    page.locator(".bars .bar-row:not(.chosen)").nth(4).click()  # another token: a branch
+    expect(page.locator(".lab-write[data-state=idle]")).to_have_attribute("data-tokens", "4")
+    press(page, "Chaos")
+    press(page, "Write")
+    expect(page.locator(".lab-write[data-state=idle]")).to_have_attribute("data-tokens", "14")
+    ids, sheet = written(page), shared(page)
+    assert (ids[:3], ids[3] == trunk[3]) == (trunk[:3], False)
+    other = new_visitor().open(sheet["link"])
+    expect(other.locator(".lab-write")).to_have_attribute("data-tokens", "14")
+    assert written(other) == ids
+    assert json.loads(run_receipt(app, sheet["python"])[0]) == ids
+    expect(other.locator(".branch-list li")).to_have_count(2)
+    other.locator(".branch-list li").first.get_by_role("button").first.click()
+    expect(other.locator(".lab-write")).to_have_attribute("data-tokens", "10")
+    assert written(other) == trunk
+    assert json.loads(run_receipt(app, shared(other)["python"])[0]) == trunk
+
+
+@pytest.mark.parametrize(
+    "way", ["x", {}, {"steps": [{"name": "evil", "value": 1}], "greedy": False, "seed": 1},
+            {"steps": [], "greedy": False, "seed": 2**32}]
+)  # fmt: skip
+def test_tokens_without_their_settings_count_as_put_by_hand(visitor: Visitor, app: App, way: Any) -> None:
+    page = opened(visitor, app)
+    tree = {"nodes": [[-1, 5, 0]], "ways": [way], "leaf": 0}
+    page.evaluate("part => { location.hash = part; }", link(page, {"state": {"tree": tree}}))
+    expect(page.locator(".lab-write")).to_have_attribute("data-tokens", "1")
+    assert page.evaluate("document.querySelector('.lab').lab.state.tree") == {
+        "nodes": [[-1, 5, -1]], "ways": [], "leaf": 0,
+    }  # fmt: skip
+    page.get_by_role("listbox", name="Tokens written").get_by_role("option").first.click()
+    expect(page.locator(".lab-write .how")).to_contain_text("put here by hand")
+    expect(page.get_by_role("button", name="Use its settings")).to_be_disabled()
+
+
 def test_the_receipt_of_settings_gives_what_write_then_writes(visitor: Visitor, app: App) -> None:
     page = opened(visitor, app)
     enter(page, **{"Prompt": HOSTILE, "Tokens to write": "9", "Seed": "11"})

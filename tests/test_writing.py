@@ -58,6 +58,20 @@ def test_beam_job_tells_the_best_hypothesis(tiny: Tiny, end: int | None) -> None
     assert finished.tokens == len(chosen)
 
 
+def test_beams_choose_no_id_beyond_the_tokenizer(tiny: Tiny) -> None:
+    model, tokenizer = tiny(n_vocab=300, tied_head=False).eval(), byte_level()
+    assert model.lm_head is not None
+    with torch.no_grad():
+        model.lm_head.weight[257:] = 3 * model.lm_head.weight[:43]
+    ids = tokenizer.encode(PROMPT)
+    free = [h.ids for step in beam_search(model, ids, 3, 6) for h in step.live]
+    assert max(map(max, free)) >= tokenizer.n_vocab  # else the test shows nothing
+    held = [h.ids for step in beam_search(model, ids, 3, 6, n_vocab=tokenizer.n_vocab) for h in step.live]
+    assert max(map(max, held)) < tokenizer.n_vocab
+    told = [event.id for event in beam_job(model, tokenizer, PROMPT, 3, 1.0, 6) if isinstance(event, TokenChosen)]
+    assert max(told) < tokenizer.n_vocab
+
+
 @pytest.mark.parametrize(("beams", "length", "penalty"), [(0, 5, 1.0), (-1, 5, 1.0), (3, 0, 1.0), (3, 5, math.nan)])
 def test_beam_job_refuses_at_the_call(tiny: Tiny, beams: int, length: int, penalty: float) -> None:
     with pytest.raises(UserError):

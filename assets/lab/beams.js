@@ -40,6 +40,7 @@
         stale: "The settings have changed: this tree grew before.",
         work: (alive, prompt) => this.work(alive, prompt),
         progress: () => this.progress(),
+        count: () => settingsOf(this.lab.state).length,
         key: () => this.key(),
         ended: (word) => this.ended(word),
       });

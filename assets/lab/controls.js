@@ -7,7 +7,7 @@
 "use strict";
 
 (() => {
-  const { h, button, field, number, OFF, STEP_NAMES } = window.gptDemoLab;
+  const { h, button, field, number, OFF, STEP_NAMES, LARGEST_SEED } = window.gptDemoLab;
 
   const range = (from, to, by) => Array.from({ length: Math.round((to - from) / by) + 1 }, (_, i) => +(from + i * by).toFixed(6));
 
@@ -260,7 +260,7 @@
     row.setAttribute("aria-label", "Presets");
     const steps = chain(lab, (sentence) => (spoken.textContent = sentence));
     const greedy = check(lab, "greedy", "Greedy: always the most probable token", "No chance at all. Of the steps, only the repetition penalty is heeded.");
-    const seed = whole(lab, "seed", "Seed", "The same seed throws the same darts at the same positions", 0, 2 ** 32 - 1);
+    const seed = whole(lab, "seed", "Seed", "The same seed throws the same darts at the same positions", 0, LARGEST_SEED);
     const fresh = button("New seed", "Another seed, so other darts", () => lab.set({ seed: Math.floor(Math.random() * 100_000) }));
     const length = whole(lab, "length", "Tokens to write", "How many tokens Write adds at most", 1, 5000);
     const stop = check(lab, "stop", "Stop at <|endoftext|>", "The token that stands between texts ends the writing");

@@ -11,6 +11,7 @@
 (() => {
   const STEP_NAMES = ["repetition_penalty", "temperature", "top_k", "top_p", "min_p"];
   const OFF = { repetition_penalty: 1, temperature: 1, top_k: 0, top_p: 1, min_p: 0 };
+  const LARGEST_SEED = 2 ** 32 - 1; // as in gpt_demo/transforms.py
 
   const START = {
     panel: "write",
@@ -42,6 +43,19 @@
 
   const panels = [];
   const extensions = [];
+
+  const ANEW = "The server has been restarted since this page was opened. Reload the page; what is set here is kept in its address.";
+
+  /** Whether the server that answers is another one than the page came from. */
+  async function isAnew() {
+    const { root = "", api_prefix: prefix = "", app_id: id } = window.gradio_config ?? {};
+    try {
+      const answer = await fetch(`${root}${prefix}/app_id`, { cache: "no-store" });
+      return answer.ok && String((await answer.json()).app_id) !== String(id);
+    } catch {
+      return false;
+    }
+  }
 
   /** An element with a class and children; strings become text, null is left out. */
   function h(tag, className, ...children) {
@@ -103,7 +117,7 @@
       } catch {
         answer = null;
       }
-      if (!answer) throw new Error("The server did not answer. Check the connection and try again; nothing is lost.");
+      if (!answer) throw new Error((await isAnew()) ? ANEW : "The server did not answer. Check the connection and try again; nothing is lost.");
       if (answer.error) throw new Error(answer.error);
       return answer;
     }
@@ -191,6 +205,7 @@
       body.id = `lab-panel-${panel.name}`;
       body.setAttribute("role", "tabpanel");
       body.setAttribute("aria-labelledby", tab.id);
+      body.append(h("h2", "spoken", panel.title));
       tabs.append(tab);
       bodies.append(body);
       panel.mount(body, lab);
@@ -220,6 +235,7 @@
   window.gptDemoLab = {
     OFF,
     STEP_NAMES,
+    LARGEST_SEED,
     START,
     h,
     panel: (panel) => panels.push(panel),

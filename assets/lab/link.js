@@ -7,7 +7,7 @@
 "use strict";
 
 (() => {
-  const { START, STEP_NAMES, OFF } = window.gptDemoLab;
+  const { START, STEP_NAMES, OFF, LARGEST_SEED } = window.gptDemoLab;
   const PREFIX = "#lab=";
   const LONG = 300; // characters of JSON from which compressing pays
   const MOST = 4_000_000; // characters of JSON that are read
@@ -90,7 +90,11 @@
     min_p: isNumber(0, 1),
   };
   const isStep = (x) => isRecord(x) && Object.hasOwn(VALUES, x.name) && VALUES[x.name](x.value);
+  const isSeed = isWhole(0, LARGEST_SEED);
   const isSteps = (x) => isList(STEP_NAMES.length, isStep)(x) && new Set(x.map((step) => step.name)).size === x.length;
+
+  /** How tokens were drawn. */
+  const isWay = (x) => isRecord(x) && isSteps(x.steps) && isBoolean(x.greedy) && isSeed(x.seed);
 
   function isTree(x) {
     try {
@@ -98,6 +102,15 @@
     } catch {
       return false;
     }
+  }
+
+  /** The tree with the ways that hold; tokens of another way count as put there by hand. */
+  function mended({ nodes, ways, leaf }) {
+    const [kept, places] = [[], new Map()];
+    ways.forEach((way, i) => {
+      if (isWay(way)) places.set(i, kept.push({ steps: way.steps, greedy: way.greedy, seed: way.seed }) - 1);
+    });
+    return { nodes: nodes.map(([parent, id, way]) => [parent, id, places.get(way) ?? -1]), ways: kept, leaf };
   }
 
   const isToy = (x) =>
@@ -121,7 +134,7 @@
     prompt: isText(200_000),
     steps: isSteps,
     greedy: isBoolean,
-    seed: isWhole(0, Number.MAX_SAFE_INTEGER),
+    seed: isSeed,
     length: isWhole(1, 5000),
     stop: isBoolean,
     shown: isWhole(1, 100),
@@ -153,6 +166,8 @@
     return all;
   }
 
+  const MENDED = { steps: allSteps, tree: mended };
+
   /** What can be used of a state from outside, and the names of what can't: {state, wrong}. */
   function clean(raw) {
     const state = {};
@@ -160,7 +175,7 @@
     for (const key of Object.keys(START)) {
       if (!isRecord(raw) || !Object.hasOwn(raw, key)) continue;
       const holds = CHECKS[key] ?? ((x) => isLike(START[key], x));
-      if (holds(raw[key])) state[key] = key === "steps" ? allSteps(raw.steps) : structuredClone(raw[key]);
+      if (holds(raw[key])) state[key] = structuredClone((MENDED[key] ?? ((x) => x))(raw[key]));
       else wrong.push(key);
     }
     return { state, wrong };
@@ -169,7 +184,7 @@
   window.gptDemoLink = {
     PREFIX,
     CHECKS, // a panel may add a check for what it puts into the state
-    is: { isRecord, isText, isBoolean, isWhole, isNumber, isList, isSteps },
+    is: { isRecord, isText, isBoolean, isWhole, isNumber, isList, isSeed, isSteps },
     isLink: (hash) => hash.startsWith(PREFIX),
     write,
     read,

@@ -52,7 +52,8 @@
 
   const stageOf = (stage, shown) => {
     const probabilities = shown.map((id) => stage.probability(id));
-    const others = Math.max(0, 1 - probabilities.reduce((sum, p) => sum + p, 0));
+    const left = 1 - probabilities.reduce((sum, p) => sum + p, 0);
+    const others = stage.kept > shown.filter((id) => stage.rank(id) >= 0).length ? Math.max(0, left) : 0; // not 1e-16
     return { name: stage.name, kept: stage.kept, removed_mass: stage.removedMass, entropy: stage.entropy, probabilities, others };
   };
 

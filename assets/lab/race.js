@@ -24,7 +24,7 @@
       this.race = race;
       this.tokens = []; // {id, logprob, rank, u}
       this.spans = [];
-      this.name = h("h2", "");
+      this.name = h("h3", "");
       this.how = h("p", "lane-how quiet");
       this.settings = button("Settings", "Change, rename or remove this lane", () => this.toggle(), "small");
       this.form = h("div", "lane-edit");
@@ -182,6 +182,7 @@
         stale: "The settings have changed: this was written before.",
         work: (alive, prompt) => this.work(alive, prompt),
         progress: () => this.progress,
+        count: () => this.lab.state.length,
         key: () => this.key(),
         ended: () => {
           this.measure();

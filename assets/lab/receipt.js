@@ -7,7 +7,7 @@
 "use strict";
 
 (() => {
-  const { isSteps, isWhole, isBoolean, isRecord } = window.gptDemoLink.is;
+  const { isSteps, isSeed, isBoolean, isRecord } = window.gptDemoLink.is;
 
   /** A Python literal, in ASCII. */
   function py(value) {
@@ -54,7 +54,7 @@
   /** The settings of a way, nothing else that a link may have put there; null where they are none. */
   function wayOf(way) {
     const { steps, greedy, seed } = isRecord(way) ? way : {};
-    if (!isSteps(steps) || !isBoolean(greedy) || !isWhole(0, Number.MAX_SAFE_INTEGER)(seed)) return null;
+    if (!isSteps(steps) || !isBoolean(greedy) || !isSeed(seed)) return null;
     return { seed, greedy, steps: steps.map(({ name, value }) => ({ name, value })) };
   }
 
@@ -157,7 +157,8 @@
     const { beams: count, length, length_penalty, early } = { ...window.gptDemoLab.START.beams, ...state.beams };
     const code = lines(
       opening(["from gpt_demo.decoding import beam_search"], state),
-      `search = beam_search(model, ids, ${py(count)}, ${py(length)}, ${py(length_penalty)}, ${end(state)}, early_stopping=${py(early)})`,
+      `known = {"early_stopping": ${py(early)}, "n_vocab": tokenizer.n_vocab}`,
+      `search = beam_search(model, ids, ${py(count)}, ${py(length)}, ${py(length_penalty)}, ${end(state)}, **known)`,
       "found = list(search)[-1].best",
       "print(list(found[0].ids))",
       "for path in found:",

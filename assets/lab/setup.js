@@ -5,7 +5,7 @@
 "use strict";
 
 (() => {
-  const { h, button, field, percent, number, trouble } = window.gptDemoLab;
+  const { h, button, field, percent, number, trouble, LARGEST_SEED } = window.gptDemoLab;
   const END = "<|endoftext|>";
 
   // Fields that are entries of the state ------------------------------------------------------------------------------
@@ -61,7 +61,7 @@
 
   /** The form; `extra` nodes stand between the model and the seed. `withLength`: the length is the shared one. */
   function setup(lab, { extra = [], withLength = true } = {}) {
-    const seed = whole(lab, "seed", "Seed", "The same seed throws the same darts", 0, Number.MAX_SAFE_INTEGER);
+    const seed = whole(lab, "seed", "Seed", "The same seed throws the same darts", 0, LARGEST_SEED);
     const other = button("New", "Another seed, drawn at random", () =>
       lab.set({ seed: Math.floor(Math.random() * 1_000_000) }),
     );
@@ -76,11 +76,11 @@
   /**
    * Its buttons, its line of words, its troubles. `root` gets data-state "idle" or "running"; work(alive, prompt) does it,
    * until alive() is false; progress() says how far it has come; key() is a string of all settings that its result has;
-   * ended() is called when it is done or stopped.
+   * ended() is called when it is done or stopped; count() is how many tokens it writes at most.
    */
   class Job {
-    constructor(lab, root, { label, title, keeps, stale, work, progress, key, ended }) {
-      Object.assign(this, { lab, root, stale, work, progress, key, ended, going: null, ran: null, said: "" });
+    constructor(lab, root, { label, title, keeps, stale, work, progress, key, ended, count }) {
+      Object.assign(this, { lab, root, stale, work, progress, key, ended, count, going: null, ran: null, said: "" });
       this.startButton = button(label, title, () => this.start(), "primary");
       this.stopButton = button("Stop", keeps, () => this.stop());
       this.status = h("p", "job-status quiet");
@@ -136,8 +136,8 @@
       this.say("The prompt is read\u2026", true);
       try {
         const [about, ids] = await Promise.all([this.lab.open(), this.lab.encode(this.lab.state.prompt)]);
-        const { n_ctx } = about;
-        if (ids.length > n_ctx) this.cut = `The model sees the last ${number(n_ctx)} of ${number(ids.length)} tokens.`;
+        this.cut = contextWords(about.n_ctx, ids.length, this.count());
+        this.status.title = this.cut && CONTEXT;
         if (alive()) await this.work(alive, { about, ids });
         if (alive()) this.end("Done.");
       } catch (error) {
@@ -176,6 +176,17 @@
       this.say("");
     }
   }
+
+  /** What a visitor must know of the context length; nothing where all of it fits. */
+  function contextWords(n_ctx, prompt, count) {
+    if (prompt > n_ctx) return `The model sees the last ${number(n_ctx)} of ${number(prompt)} tokens.`;
+    if (prompt + count <= n_ctx + 1) return "";
+    return `Slower from token ${number(n_ctx - prompt + 2)} on: the context is full.`;
+  }
+
+  const CONTEXT =
+    "The model has a fixed number of places for tokens. Behind them the oldest token falls out at each step and all others " +
+    "change their place, so that all of them are computed anew.";
 
   // Tokens as text ----------------------------------------------------------------------------------------------------
 

@@ -186,7 +186,7 @@
     sheet.setAttribute("aria-label", "Share");
     sheet.addEventListener("close", () => (sheet.remove(), opener.focus()));
     sheet.addEventListener("click", (event) => event.target === sheet && close());
-    const head = h("header", "lab-sheet-head", h("h3", "", "Share what is on screen"), button("Close", "Close this sheet (Escape)", close));
+    const head = h("header", "lab-sheet-head", h("h2", "", "Share what is on screen"), button("Close", "Close this sheet (Escape)", close));
     sheet.append(head, linkPart(await write({ state: lab.state })), receiptPart(lab), jsonPart(lab, close));
     lab.root.append(sheet);
     sheet.showModal();

@@ -191,7 +191,7 @@
     const columns = list(data.lanes).map((lane) => ({ lane, ...writing(lane.tokens) }));
     const longest = Math.max(0, ...columns.map((column) => column.nodes.length));
     const cards = columns.map(({ lane, nodes }) =>
-      h("section", "stage-lane", h("h4", "", String(lane.name)), h("p", "stage-text", ...nodes), facts(`mean log-probability ${number(mean(lane.tokens), 2)}`)),
+      h("section", "stage-lane", h("h3", "", String(lane.name)), h("p", "stage-text", ...nodes), facts(`mean log-probability ${number(mean(lane.tokens), 2)}`)),
     );
     const node = h("div", "", prompt(data), h("div", "stage-lanes", ...cards), facts("the same darts for all", source(data)));
     return play(node, longest, (count) => columns.forEach((column) => column.show(count)), still);

@@ -16,6 +16,8 @@ window.gptDemoLab.panel({
     let missing = false; // what failed is the answer for a position
     let turn = 0; // grows with each position shown, so that late answers are dropped
     let job = null; // {stopped, auto, began, count, seconds} while something is written
+    let wanted = null; // what is to be done as soon as model and prompt have been read
+    let loading = false; // they are being read
 
     // Elements ----------------------------------------------------------------------------------------------------------
 
@@ -80,14 +82,36 @@ window.gptDemoLab.panel({
       ++turn;
       failed.hide();
       distBox.setAttribute("aria-busy", "true");
+      loading = true;
       try {
         if (!(await story.open())) return;
       } catch (error) {
+        loading = false;
+        forget();
         return failed.show(error.message, load);
       }
+      loading = false;
       controls.open(story.about);
+      const next = wanted;
+      forget();
       refresh();
       if (story.fault) failed.show(story.fault);
+      else next?.();
+    }
+
+    /** Write, or whatever it is, as soon as there is something to write with. */
+    function wait(next) {
+      wanted = next;
+      setState("waiting");
+      seen.textContent = "The model is being opened. Then it writes.";
+      if (!loading && !waiting) load(); // it has failed before
+    }
+
+    function forget() {
+      if (!wanted) return;
+      wanted = null;
+      setState("idle");
+      statistics();
     }
 
     /** Everything anew, from the tree. */
@@ -156,9 +180,9 @@ window.gptDemoLab.panel({
 
     function setState(state) {
       const writing = state === "writing";
-      root.dataset.state = state;
-      for (const node of [writeButton, oneButton, overButton]) node.disabled = writing;
-      stopButton.disabled = !writing;
+      root.dataset.state = state; // "idle", "waiting" (for the model) or "writing"
+      for (const node of [writeButton, oneButton, overButton]) node.disabled = state !== "idle";
+      stopButton.disabled = state === "idle";
       autoButton.setAttribute("aria-pressed", String(writing && job.auto));
       text.node.setAttribute("aria-busy", String(writing));
     }
@@ -183,6 +207,7 @@ window.gptDemoLab.panel({
     }
 
     function stop() {
+      forget();
       if (!job) return;
       job.stopped = true;
       end(job);
@@ -190,7 +215,8 @@ window.gptDemoLab.panel({
 
     /** Run `work` while nothing else is written; what goes wrong is said, with a way to try again. */
     async function busy(work, again, auto = false) {
-      if (job || !story.ready) return;
+      if (job) return;
+      if (!story.ready) return wait(again);
       const mine = begin(auto);
       try {
         await work(mine);
@@ -365,6 +391,7 @@ window.gptDemoLab.panel({
     function anotherText() {
       if (job) job.stopped = true;
       job = null;
+      wanted = null;
       setState("idle");
       selected = NEXT;
       waiting = true;

@@ -95,7 +95,8 @@ class LabServer:
             if not 1 <= beams <= 10 or not 1 <= count <= 200:
                 raise UserError("Beam search here takes 1 to 10 beams and 1 to 200 tokens.")
             early = bool(request.get("early_stopping", False))
-            job = beam_search(model, ids, beams, count, penalty, end, early_stopping=early)
+            V = tokenizer.n_vocab
+            job = beam_search(model, ids, beams, count, penalty, end, early_stopping=early, n_vocab=V)
         return {"job": self.sessions.start(job)}
 
     def more(self, request: Answer) -> Answer:
