@@ -81,8 +81,11 @@ class PartFile:
 
 
 def size_of(path: Path) -> int | None:
-    """Bytes of a file, None where there is none."""
-    return path.stat().st_size if path.is_file() else None
+    """Bytes of a file, None where there is none: another process may move or remove it at any moment."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except FileNotFoundError:
+        return None
 
 
 def checksums_of(path: Path, names: Iterable[str]) -> Generator[None, None, dict[str, str]]:

@@ -20,7 +20,7 @@ from gpt_demo import download, transfer
 from gpt_demo.download import DownloadFailed, RemoteFile, fetch_all
 from gpt_demo.errors import UserError
 from gpt_demo.events import Downloading
-from gpt_demo.part_file import PartFile
+from gpt_demo.part_file import PartFile, size_of
 from gpt_demo.transfer import Facts
 
 DATA = random.Random(0).randbytes(300_000)
@@ -551,3 +551,9 @@ def test_a_record_says_where_the_part_comes_from(server: FileServer, tmp_path: P
     record = json.loads((tmp_path / ".model.bin.part.json").read_text())
     assert record["url"] == server.url + PATH
     assert record["facts"]["size"] == len(DATA)
+
+
+def test_a_part_file_may_vanish_while_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that fetches the same file gives it its name just then."""
+    monkeypatch.setattr(Path, "is_file", lambda _path: True)
+    assert size_of(tmp_path / "gone") is None
