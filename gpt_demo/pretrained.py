@@ -26,7 +26,7 @@ from gpt_demo.huggingface import export_stored
 from gpt_demo.model import GPT2_SIZES, GPTConfig
 from gpt_demo.model_folder import read_description
 from gpt_demo.model_import import convert, open_model, unpack
-from gpt_demo.store import STARTER, ModelInfo, ModelStore
+from gpt_demo.store import ModelInfo, ModelStore
 from gpt_demo.tokenizer import Tokenizer
 
 SOURCES = ("openai", "huggingface")
@@ -152,8 +152,6 @@ def import_model(store: ModelStore, path: Path, name: str, owner: str | None = N
     """Put a model from disk into the store: a folder in OpenAI's, Hugging Face's or this app's layout, a zip of one, or
     one file of weights. Raises UserError where it can't be used or the name is taken; then the store is as it was."""
     start = time.monotonic()
-    if name in map(model_name, GPT2_SIZES) or name == STARTER:
-        raise UserError(f"The name {name} is kept for the model the app itself provides. Choose another name.")
     store.check_free(name)
     if not path.exists():
         raise UserError(f"There is no file or folder {path}. Check the path.")

@@ -16,7 +16,7 @@ import torch
 from gpt_demo.devices import total_memory
 from gpt_demo.errors import UserError
 from gpt_demo.loaded import Loaded, LoadedModels
-from gpt_demo.model import GPT, GPTConfig
+from gpt_demo.model import GPT, GPT2_SIZES, GPTConfig
 from gpt_demo.model_folder import (
     MAPPED_FROM,
     MODEL_FILES,
@@ -31,6 +31,7 @@ from gpt_demo.tokenizer import Tokenizer
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 STARTER = "starter"
+RESERVED = {STARTER, *(f"gpt2-{size}" for size in GPT2_SIZES)}  # what the app itself provides is called so
 
 
 def data_home() -> Path:
@@ -120,7 +121,9 @@ class ModelStore:
 
     def check_free(self, name: str) -> None:
         """UserError where a new model can't be called so."""
-        if name == STARTER or self.folder(name).exists():
+        if name in RESERVED:
+            raise UserError(f"The name {name} is kept for the model the app itself provides. Choose another name.")
+        if self.folder(name).exists():
             raise UserError(f"There is already a model called {name}. Choose another name.")
 
     def load(self, name: str, owner: str | None = None, precision: str | None = None) -> tuple[GPT, Tokenizer]:

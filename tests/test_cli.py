@@ -312,7 +312,7 @@ MISTAKES = [
     ("train text.txt --model one --n-layer 3 --tokenizer bpe", "keeps that model's n_layer, tokenizer"),
     ("train text.txt --name one", "already a model called one"),
     ("train text.txt --name ../x", "can't be a name"),
-    ("train text.txt --name starter", "already a model called starter"),
+    ("train text.txt --name starter", "starter is kept for the model the app itself"),
     ("train text.txt --wings 2", "unrecognized arguments: --wings 2"),
     ("train text.txt --n-lay 2", "unrecognized arguments: --n-lay 2"),
     ("train text.txt --n-layer", "expected one argument"),

@@ -378,7 +378,7 @@ def test_names_are_chosen_so_that_nothing_is_overwritten(home: Home) -> None:
         ("one", "already a model called one"),
         ("two", "already a model called two-best"),
         ("three", "already a run called three"),
-        ("starter", "already a model called starter"),
+        ("starter", "starter is kept for the model the app itself"),
         ("four-best", "end in -best"),
         ("x" * 60, "up to 59 letters"),
         ("../x", "can't be a name"),
