@@ -384,6 +384,26 @@ def test_stop_stops_and_nothing_is_lost(lab: Playground) -> None:
     assert len(lab.write(3)) == 3
 
 
+def test_a_page_reloaded_in_the_middle_has_most_of_it(visitor: Visitor, app: App) -> None:
+    page = visitor.open(app.url)
+    page.get_by_role("tab", name="Playground", exact=True).click()
+    panel, root = page.get_by_role("tabpanel", name="Write"), page.locator(".lab-write")
+    panel.get_by_label("Stop at <|endoftext|>").uncheck()
+    panel.get_by_label("Tokens to write").fill("5000")
+    panel.get_by_role("button", name="Write", exact=True).click()
+    page.evaluate("""() => {
+      const look = ({ state }) => { window.kept = state.tree.nodes.length; };
+      setInterval(() => window.gptDemoLink.read(location.hash).then(look, () => {}), 100);
+    }""")
+    page.wait_for_function("window.kept > 0")
+    expect(root).to_have_attribute("data-state", "writing")
+    page.reload()
+    expect(root).not_to_have_attribute("data-tokens", "0")
+    model, tokenizer = app.store.load("starter")
+    ids = page.evaluate("document.querySelector('.lab').lab.state.tree.nodes.map(([, id]) => id)")
+    assert ids[:20] == [token.id for token in drawn(model, tokenizer, tokenizer.encode(PROMPT), 20)][: len(ids)]
+
+
 def test_a_thousand_tokens_do_not_hold_the_page_up(lab: Playground) -> None:
     lab.page.evaluate("""() => {
       window.longest = 0;

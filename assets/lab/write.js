@@ -11,6 +11,7 @@ window.gptDemoLab.panel({
   title: "Write",
   mount(container, lab) {
     const { h, button, field, number, percent, legend, trouble, Story, NEXT, COLOURS } = window.gptDemoLab;
+    const KEEP = 1500; // ms from one time that what is being written goes into the state to the next
     const story = new Story(lab);
     let selected = NEXT; // a node of story.tree
     let missing = false; // what failed is the answer for a position
@@ -249,7 +250,17 @@ window.gptDemoLab.panel({
       mine.seconds = (performance.now() - mine.began) / 1000;
       text.append(fresh);
       statistics(mine);
+      keep(mine);
       return true;
+    }
+
+    /** A page reloaded in the middle finds in its address most of what was written. */
+    function keep(mine) {
+      const now = performance.now();
+      mine.kept ??= now;
+      if (now - mine.kept < KEEP) return;
+      mine.kept = now;
+      story.publish();
     }
 
     /** The bars are of a position that is left; those of the next one come when its token is there. */
