@@ -85,7 +85,9 @@ def _show(events: Iterator[Event], as_json: bool, stopped: str) -> int:
     """Show the events as they come; the exit code. Ctrl-C (or a polite kill) ends the job at once, leaving it whole."""
     words = Words()
     show = print_json if as_json else words.show
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Set for both: a shell that starts a job in the background lets it ignore Ctrl-C.
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in signals}
     try:
         with contextlib.closing(events):  # type: ignore[type-var]
             for event in events:
@@ -97,7 +99,8 @@ def _show(events: Iterator[Event], as_json: bool, stopped: str) -> int:
         return 130
     finally:
         words.end_line()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Words:
