@@ -28,6 +28,7 @@ from browser import (
 )
 from playwright.sync_api import Page, expect
 
+from gpt_demo.model import GPT2_SIZES
 from gpt_demo.samples import sample_story
 from gpt_demo.store import owner_key
 from gpt_demo.ui import page as page_module
@@ -214,7 +215,8 @@ def test_a_public_server_has_limits_and_keeps_visitors_apart(
         page = open_train(new_visitor(), app)
         expect_state(page, "none")
         page.get_by_role("tab", name="Models").click()
-        expect(view_of(page, "model-table").locator("tbody th")).to_have_text(["of-the-server"])
+        models = view_of(page, "model-table").locator("th[scope=row]")
+        expect(models).to_have_text(["of-the-server", *(f"gpt2-{size}" for size in GPT2_SIZES)])
         page.get_by_role("tab", name="Train").click()
 
         start, trouble = page.get_by_role("button", name="Start training"), page.locator("#plan .trouble")
