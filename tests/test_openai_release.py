@@ -39,6 +39,8 @@ from gpt_demo.openai_release import (
 from gpt_demo.tensorflow_reader import check_variables
 from gpt_demo.tokenizer import gpt2
 
+pytestmark = pytest.mark.tensorflow
+
 SMALL = {"n_vocab": 300, "n_ctx": 16, "n_embd": 32, "n_head": 4, "n_layer": 2}
 WIDE = {"n_vocab": 50257, "n_ctx": 24, "n_embd": 12, "n_head": 1, "n_layer": 3}
 WRONG = {
