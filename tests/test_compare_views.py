@@ -5,56 +5,25 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn import ASSETS, HOSTILE, bare_page, draw
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from gpt_demo.contrast import Contrast, Segment
 from gpt_demo.ui.contrast_tab import contrast_data
-from gpt_demo.ui.views import view_json
 
-pytest_plugins = ["browser"]
+pytest_plugins = ["browser", "drawn"]
 pytestmark = pytest.mark.browser
-
-ASSETS = Path(__file__).parents[1] / "assets"
-SCRIPTS = ("views.js", "compare_views.js", "contrast_views.js")
-HOSTILE = "<img src=x onerror='window.hacked=1'></p><script>window.hacked=2</script>${window.hacked=3}{{7*7}}"
 
 
 @pytest.fixture(scope="module")
 def opened(chromium: Browser) -> Iterator[Page]:
-    page = chromium.new_page()
-    page.set_content("<div class='view-block' id=place><div class=view id=root></div></div>")
-    for name in SCRIPTS:
-        page.add_script_tag(path=ASSETS / name)
-    for name in ("styles.css", "compare.css"):
-        page.add_style_tag(path=ASSETS / name)
-    yield page
-    page.close()
-
-
-@pytest.fixture
-def page(opened: Page) -> Iterator[Page]:
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.evaluate(
-        "document.querySelector('#root').replaceWith("
-        "Object.assign(document.createElement('div'), {id: 'root', className: 'view'}))"
-    )
-    yield opened
-    assert errors == []
-    assert opened.evaluate("window.hacked") is None
-    assert opened.locator("#root img:not([role]), #root script").count() == 0
-
-
-def draw(page: Page, name: str, data: Any) -> Locator:
-    """The view, as it is drawn in the component that is called like it."""
-    page.evaluate("name => document.querySelector('.view-block').id = name", name)
-    script = "([name, json]) => window.gptDemoViews.draw(document.querySelector('#root'), name, json)"
-    page.evaluate(script, [name, view_json(data)])
-    return page.locator("#root")
+    with bare_page(
+        chromium, ("views.js", "compare_views.js", "contrast_views.js"), ("styles.css", "compare.css")
+    ) as page:
+        yield page
 
 
 def row(model: str, train: float | None, val: float | None, reported: float | None = None) -> dict[str, Any]:
@@ -77,7 +46,7 @@ def segment(text: str, first: float, second: float, divergence: float | None = N
 
 
 def test_scripts_write_text_only() -> None:
-    for name in SCRIPTS:
+    for name in ("views.js", "compare_views.js", "contrast_views.js"):
         script = (ASSETS / name).read_text(encoding="utf-8")
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", script)
 

@@ -4,49 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from drawn import ASSETS, HOSTILE, bare_page, draw
+from playwright.sync_api import Browser, Page, expect
 
 from gpt_demo.model import GPT2_SIZES
 from gpt_demo.ui.architecture import architecture
 from gpt_demo.ui.model_table import HEAD
-from gpt_demo.ui.views import view_json
 
-pytest_plugins = ["browser"]
-ASSETS = Path(__file__).parents[1] / "assets"
-HOSTILE = "<img src=x onerror='window.hacked=1'></p><script>window.hacked=2</script>${window.hacked=3}{{7*7}}"
+pytest_plugins = ["browser", "drawn"]
 
 
 @pytest.fixture(scope="module")
 def opened(chromium: Browser) -> Iterator[Page]:
-    page = chromium.new_page()
-    page.set_content("<div id=root></div>")
-    for script in ("views.js", "model_views.js"):
-        page.add_script_tag(path=ASSETS / script)
-    page.add_style_tag(path=ASSETS / "models.css")
-    yield page
-    page.close()
-
-
-@pytest.fixture
-def page(opened: Page) -> Iterator[Page]:
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    fresh = "document.querySelector('#root').replaceWith(Object.assign(document.createElement('div'), {id: 'root'}))"
-    opened.evaluate(fresh)
-    yield opened
-    assert errors == []
-    assert opened.evaluate("window.hacked") is None
-    assert opened.locator("#root img, #root script").count() == 0
-
-
-def draw(page: Page, name: str, data: Any) -> Locator:
-    script = "([name, json]) => window.gptDemoViews.draw(document.querySelector('#root'), name, json)"
-    page.evaluate(script, [name, view_json(data)])
-    return page.locator("#root")
+    with bare_page(chromium, ("views.js", "model_views.js"), ("models.css",)) as page:
+        yield page
 
 
 def models(*names: str, state: str = "on disk", chosen: str = "") -> dict[str, Any]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from browser import tiny_config
+from drawn import ASSETS, HOSTILE, bare_page, draw
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from gpt_demo.config import EXPLANATIONS
 from gpt_demo.events import Evaluated, Event, Finished, Sampled, Started, Stepped
@@ -23,11 +24,9 @@ from gpt_demo.ui import format as numbers
 from gpt_demo.ui.charts import snapshot_json
 from gpt_demo.ui.session import in_words
 from gpt_demo.ui.snapshot import chart_snapshot, differences, samples_data, seconds_left, short, status_data
-from gpt_demo.ui.views import view, view_json
+from gpt_demo.ui.views import view
 
-pytest_plugins = ["browser"]
-SCRIPT = Path(__file__).parents[1] / "assets" / "views.js"
-HOSTILE = "<img src=x onerror='window.hacked=1'></p><script>window.hacked=2</script>${window.hacked=3}{{7*7}}"
+pytest_plugins = ["browser", "drawn"]
 
 
 def started(**changes: Any) -> Started:
@@ -152,7 +151,7 @@ def test_templates_are_constant_and_scripts_write_text_only() -> None:
     assert component.html_template == '<div class="view"></div>'
     assert "<" not in component.value
     assert json.loads(component.value)["data"]["head"] == [HOSTILE]
-    script = SCRIPT.read_text(encoding="utf-8")
+    script = (ASSETS / "views.js").read_text(encoding="utf-8")
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", script)
 
 
@@ -161,30 +160,8 @@ def test_templates_are_constant_and_scripts_write_text_only() -> None:
 
 @pytest.fixture(scope="module")
 def opened(chromium: Browser) -> Iterator[Page]:
-    page = chromium.new_page()
-    page.set_content("<title>Page</title><div id=root></div>")
-    page.add_script_tag(path=SCRIPT)
-    yield page
-    page.close()
-
-
-@pytest.fixture
-def page(opened: Page) -> Iterator[Page]:
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.evaluate(
-        "document.querySelector('#root').replaceWith(Object.assign(document.createElement('div'), {id: 'root'}))"
-    )
-    yield opened
-    assert errors == []
-    assert opened.evaluate("window.hacked") is None
-    assert opened.locator("#root img, #root script").count() == 0
-
-
-def draw(page: Page, name: str, data: Any) -> Locator:
-    script = "([name, json]) => window.gptDemoViews.draw(document.querySelector('#root'), name, json)"
-    page.evaluate(script, [name, view_json(data)])
-    return page.locator("#root")
+    with bare_page(chromium, ("views.js",)) as page:
+        yield page
 
 
 STATUS: dict[str, Any] = {
