@@ -66,7 +66,7 @@ def test(rest: list[str]) -> int:
     checks = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
     failed = [check[0] for check in checks if not rest and run(PYTHON, "-m", *check)]
     # Two processes: each waits for its own browser most of the time.
-    shared = () if rest else ("-n", "2", "--dist", "loadfile")
+    shared = () if rest else ("-n", "2", "--dist", "worksteal")
     code = run(PYTHON, "-m", "pytest", "-q", *shared, *rest)
     return fail(f"These checks failed: {', '.join(failed)}.") if failed else code
 
