@@ -2,9 +2,10 @@
 
 Writes random weights in OpenAI's layout (124M: 498 MB) with TensorFlow, serves them on this machine, downloads them
 with 20 interruptions at random places (by turns the server breaks off, and the download is closed and begun again),
-compares every byte, converts and loads. Reported are seconds and, as a ratio to the model's bytes, the peak of physical
-memory above what the process holds before: the converting child after importing TensorFlow, the loading process after
-importing the app and reading GPT-2's vocabulary.
+compares every byte, converts, and loads in fp32, bf16 and int8. Reported are seconds and, as a ratio to the model's
+bytes in fp32, the peak of physical memory above what the process holds before: the converting child after importing
+TensorFlow, the loading process after importing the app and reading GPT-2's vocabulary. Exit code 1 where a byte differs
+or a ratio is above LIMIT.
 
 The peak is the kernel's own (VmHWM of /proc, so Linux only); it counts the pages of mapped files too.
 """
@@ -29,10 +30,12 @@ import gpt_demo.download
 from gpt_demo.model import GPTConfig
 from gpt_demo.model_folder import save_model
 from gpt_demo.openai_release import FILES, convert, fetch_release, read_hparams
+from gpt_demo.precisions import PRECISIONS
 from gpt_demo.tokenizer import gpt2
 from tests.release import Release, write
 from tests.servers import Fault, FileServer
 
+LIMIT = 1.15  # of the model's bytes in fp32
 SIZE = "124M"  # what the server calls it, whatever it is
 DATA = FILES[3]
 STATUS = """
@@ -51,7 +54,7 @@ from gpt_demo.tokenizer import gpt2
 gpt2()
 open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here
 before, start = memory("VmRSS"), time.perf_counter()
-model, _ = load_model(Path(sys.argv[1]))
+model, _ = load_model(Path(sys.argv[1]), sys.argv[2])
 loaded, seconds = memory("VmHWM"), time.perf_counter() - start
 with torch.no_grad():
     model(torch.arange(8)[None] % model.config.n_vocab)
@@ -118,15 +121,18 @@ def watched(folder: Path, target: Path) -> Iterator[int]:
         yield max((status_of(p.pid, "VmHWM") for p in psutil.Process().children()), default=0)
 
 
-def report(name: str, seconds: float, peak: float, baseline: float, model: int) -> None:
+def report(name: str, seconds: float, peak: float, baseline: float, model: int) -> bool:
+    """One line; whether the peak is within LIMIT."""
     print(
         f"{name:<28}{seconds:>8.2f} s{baseline / 1e6:>12,.0f} MB{(peak - baseline) / 1e6:>12,.0f} MB"
         f"{(peak - baseline) / model:>9.2f}x",
         flush=True,
     )
+    return peak - baseline <= LIMIT * model
 
 
-def measure(config: GPTConfig, home: Path, interruptions: int) -> None:
+def measure(config: GPTConfig, home: Path, interruptions: int) -> bool:
+    """Whether everything is as it should be."""
     hparams = {name: getattr(config, name) for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")}
     write(Release(str(home / "source"), hparams))
     model = 4 * config.n_params
@@ -140,14 +146,16 @@ def measure(config: GPTConfig, home: Path, interruptions: int) -> None:
     start, highest = time.perf_counter(), 0
     for seen in watched(home / "fetched", home / "weights"):
         highest = max(highest, seen)
-    report("convert (child process)", time.perf_counter() - start, highest, resident, model)
+    good = [same, report("convert (child process)", time.perf_counter() - start, highest, resident, model)]
     save_model(home / "model", read_hparams(home / "fetched"), home / "weights", gpt2(), {})
-    before, loaded, used, loading, first = child(LOADING, str(home / "model"))
-    report("load", loading, loaded, before, model)
-    report("load and compute once", first, used, before, model)
+    for precision in PRECISIONS:
+        before, loaded, used, loading, first = child(LOADING, str(home / "model"), precision)
+        good.append(report(f"load in {precision}", loading, loaded, before, model))
+        good.append(report("  and compute once", first, used, before, model))
+    return all(good)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.download", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--width", type=int, default=768)
@@ -155,9 +163,11 @@ def main() -> None:
     options = parser.parse_args()
     config = GPTConfig(n_embd=options.width, n_head=max(1, options.width // 64), n_layer=options.layers)
     with tempfile.TemporaryDirectory() as folder:
-        measure(config, Path(folder), options.interruptions)
+        good = measure(config, Path(folder), options.interruptions)
+    print("within the limits" if good else f"NOT within the limits: a byte differs, or more than {LIMIT}x was held")
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        main()
+        sys.exit(main())
