@@ -65,6 +65,8 @@ def fetch_all(
             progress = _Progress({file.name: file.size for file in files})
             down: set[str] = set()
             jobs = [_Job(client, file, folder, progress, down) for file in files]
+            for job in jobs:  # all before the first event, lest what is here already look like what comes
+                job.count_present()
             for job in jobs:
                 yield from job.ask()
             _check_space(jobs, folder, free)
@@ -132,13 +134,15 @@ class _Job:
         total = self.total or 0
         return 0 if size_of(self.target) == total else max(0, total - self.part.size)
 
+    def count_present(self) -> None:
+        """Count what is here as received: the part, else the whole file as far as anybody knows yet."""
+        self._received(self.part.size or size_of(self.target) or 0)
+
     def ask(self) -> Iterator[Downloading]:
         """Find out the size, if it is not known beforehand."""
-        self._received(self.part.size)
         if self.total is None:
             yield from self._persist(self._ask)
-        if self.total and self.missing == 0:
-            self._received(self.total)
+        self._received(self.total if self.total and self.missing == 0 else self.part.size)
         yield from self._progress.due(self.file.name)
 
     def _ask(self, url: str) -> Iterator[Downloading]:

@@ -1,5 +1,11 @@
 """The one exception a user may see."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class UserError(ValueError):
     """Something the user gave can't be used.
@@ -7,3 +13,12 @@ class UserError(ValueError):
     The message is a whole sentence (or two) that says what happened and what to do. The page shows it as a message,
     the command line prints it on one line and exits with 2.
     """
+
+
+@contextmanager
+def called(path: Path, name: str) -> Iterator[None]:
+    """In the sentences of errors raised within, `path` is called `name`: it only lies there for the moment."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace(str(path.resolve()), name).replace(str(path), name)) from error

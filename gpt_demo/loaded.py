@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ class LoadedModels:
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self._loaded: OrderedDict[Key, Loaded] = OrderedDict()  # the one used last at the end
+        self._given_up: list[weakref.ref[GPT]] = []  # what may still write for somebody
         self._lock = threading.Lock()
 
     def get(self, key: Key) -> Loaded | None:
@@ -61,6 +63,7 @@ class LoadedModels:
 
     def room(self) -> int:
         """Bytes that a model may need, if all others are given up for it."""
+        self._sweep()
         with self._lock:
             held = sum(one.bytes for one in self._loaded.values() if not one.mapped)
         return min(self.budget, available_memory() + held)
@@ -81,8 +84,19 @@ class LoadedModels:
         with self._lock:
             if sum(one.bytes for one in self._loaded.values()) <= room:
                 return False
-            self._loaded.popitem(last=False)
+            self._give_up(next(iter(self._loaded)))
             return True
+
+    def _give_up(self, key: Key) -> None:
+        self._given_up.append(weakref.ref(self._loaded.pop(key).model))
+
+    def _sweep(self) -> None:
+        """Return to the system what models took that were still writing when they were given up, and have ended."""
+        with self._lock:
+            still = [model for model in self._given_up if model() is not None]
+            ended, self._given_up = len(self._given_up) - len(still), still
+        if ended:
+            give_back_memory()
 
     def put(self, key: Key, loaded: Loaded) -> None:
         with self._lock:
@@ -92,7 +106,7 @@ class LoadedModels:
         """Give up the model of this folder, in all its precisions."""
         with self._lock:
             for key in [key for key in self._loaded if key[0] == folder]:
-                del self._loaded[key]
+                self._give_up(key)
         give_back_memory()
 
 

@@ -9,7 +9,7 @@ import contextlib
 import re
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -36,6 +36,8 @@ from gpt_demo.tokenizer import Tokenizer, gpt2, make
 from gpt_demo.weights_file import write_weights
 
 MAX_ZIP_BYTES = 8_000_000_000  # what a zip may hold: a model of 1558M in float32 takes 6.2 GB
+MAX_TEXT_BYTES = 20_000_000  # what config.json or another file may have that is read as a whole; GPT-2's have 1 MB
+_WEIGHTS = re.compile(r".*\.(safetensors|bin|pth?)|model\.ckpt\.data-[\w-]+")
 _IN_ZIP = re.compile(
     r"config\.json|tokenizer\.json|vocab\.json|merges\.txt|model\.safetensors\.index\.json|[\w.-]+\.safetensors|"
     r"pytorch_model\.bin|[\w-]+\.pth?|checkpoint|encoder\.json|hparams\.json|vocab\.bpe|model\.ckpt\.[\w-]+"
@@ -213,11 +215,13 @@ def unpack(archive: Path, folder: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as packed:
             members = _model_files(packed, archive)
-            _check_size(members.values(), archive, folder)
+            _check_size(members, archive, folder)
             for name, member in members.items():
                 with packed.open(member) as source, (folder / name).open("wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:  # the latter: a password
+    except UserError:
+        raise
+    except Exception as error:  # a dozen kinds, depending on what is damaged and how it was packed
         raise UserError(f"{archive.name} can't be unpacked ({error}). Pack the model's folder again.") from error
     return folder
 
@@ -236,8 +240,14 @@ def _model_files(packed: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.Zi
     return members
 
 
-def _check_size(members: Iterable[zipfile.ZipInfo], archive: Path, folder: Path) -> None:
-    needed = sum(member.file_size for member in members)
+def _check_size(members: Mapping[str, zipfile.ZipInfo], archive: Path, folder: Path) -> None:
+    for name, member in members.items():
+        if member.file_size > MAX_TEXT_BYTES and not _WEIGHTS.fullmatch(name):
+            raise UserError(
+                f"{archive.name} holds a {name} of {member.file_size / 1e6:,.0f} MB; no model's is larger than "
+                f"{MAX_TEXT_BYTES / 1e6:g} MB. Pack the model's folder again."
+            )
+    needed = sum(member.file_size for member in members.values())
     free = shutil.disk_usage(folder).free
     if needed > MAX_ZIP_BYTES:
         raise UserError(f"{archive.name} holds {needed / 1e9:.1f} GB; {MAX_ZIP_BYTES / 1e9:g} GB can be imported.")

@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock
 
 from gpt_demo import hub, openai_release
-from gpt_demo.errors import UserError
+from gpt_demo.errors import UserError, called
 from gpt_demo.events import Converting, Downloading, Kept, Saved
 from gpt_demo.huggingface import export_stored
 from gpt_demo.model import GPT2_SIZES, GPTConfig
@@ -170,7 +170,8 @@ def _convert_any(path: Path, target: Path) -> Conversion:
     if path.is_file() and path.suffix not in (".bin", ".pth", ".pt") and zipfile.is_zipfile(path):
         folder = target.parent / "unpacked"
         folder.mkdir()
-        path = unpack(path, folder)
+        with called(folder, path.name):
+            return (yield from _convert_any(unpack(path, folder), target))
     if path.is_dir() and openai_release.is_release(path):
         return (yield from _convert_release(path, target))
     return (yield from _convert_files(path, target))

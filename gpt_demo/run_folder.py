@@ -50,9 +50,14 @@ class RunFolder:
     @property
     def status(self) -> Status:
         """As run.json says; a run that no process works on any more was interrupted."""
-        status: Status = self.info.get("status", "interrupted")
+        status = self._said()
         if status in ("running", "waiting") and not self.is_locked():
-            return "interrupted"
+            status = self._said()  # it may have ended between the two looks; its ending is written before it is let go
+            return "interrupted" if status in ("running", "waiting") else status
+        return status
+
+    def _said(self) -> Status:
+        status: Status = self.info.get("status", "interrupted")
         return status
 
     @property

@@ -178,6 +178,20 @@ def test_a_closed_download_goes_on_later(server: FileServer, tmp_path: Path, mon
     assert_whole(tmp_path)
 
 
+def test_what_is_here_already_does_not_look_like_what_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speed is what came between two events, so the first one counts all that an earlier download has left."""
+    monkeypatch.setattr(download, "EVENT_SECONDS", 0.0)
+    files = {"/whole": OTHER, "/half": DATA}
+    with FileServer(files) as server:
+        remote = [RemoteFile(path[1:], (server.url + path,)) for path in files]
+        for event in (events := fetch_all(remote, tmp_path)):
+            if event.file == "half" and event.received >= len(DATA) // 2:
+                events.close()  # type: ignore[attr-defined]
+                break
+        here = len(OTHER) + (tmp_path / ".half.part").stat().st_size
+        assert next(iter(fetch_all(remote, tmp_path))).all_received == here
+
+
 def test_a_stalled_connection_is_given_up(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "READ_TIMEOUT", 0.1)
     server.faults[PATH] = [Fault(stall=50_000), Fault(stall=0)]

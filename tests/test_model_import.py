@@ -450,6 +450,26 @@ def test_zips_that_are_refused(folder: Path, tmp_path: Path, monkeypatch: pytest
         with pytest.raises(UserError, match=sentence):
             unpack(tmp_path / f"{name}.zip", inside)
     assert empty.exists()
+    monkeypatch.setattr(gpt_demo.model_import, "MAX_TEXT_BYTES", 100)
+    with pytest.raises(UserError, match=r"good.zip holds a \w+\.\w+ of .* MB; no model's is larger"):
+        unpack(tmp_path / "good.zip", inside)
+    monkeypatch.setattr(gpt_demo.model_import, "MAX_TEXT_BYTES", 10**9)
     monkeypatch.setattr(gpt_demo.model_import, "MAX_ZIP_BYTES", 1000)
     with pytest.raises(UserError, match="can be imported"):
         unpack(tmp_path / "good.zip", inside)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damaged_zips_of_every_packing(packing: int, folder: Path, tmp_path: Path) -> None:
+    """Each has errors of its own."""
+    good = tmp_path / "good.zip"
+    with zipfile.ZipFile(good, "w", packing) as packed:
+        packed.write(folder / "model.safetensors", "model.safetensors")
+    data = good.read_bytes()
+    (tmp_path / "inside").mkdir()
+    for start in range(60, len(data), len(data) // 12):
+        damaged = bytearray(data)
+        damaged[start : start + 50] = bytes(byte ^ 0x5A for byte in damaged[start : start + 50])
+        (tmp_path / "bad.zip").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"bad\.zip"):
+            unpack(tmp_path / "bad.zip", tmp_path / "inside")

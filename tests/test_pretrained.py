@@ -399,3 +399,13 @@ def test_the_peak_is_one_tensor(store: ModelStore, monkeypatch: pytest.MonkeyPat
     assert len(alive) == 3 * len(GPT(config).state_dict())
     assert most <= 2  # a loop's variable holds the last one until the next is there
     assert torch.equal(logits(store.load("two")[0], IDS % 257), logits(store.load("one")[0], IDS % 257))
+
+
+def test_a_sentence_about_a_zip_names_the_zip(store: ModelStore, tiny: Tiny, tmp_path: Path) -> None:
+    """Where its files lie for the moment tells nobody anything."""
+    save_model(tmp_path / "own", tiny().config, tiny().state_dict(), byte_level(), {})
+    (tmp_path / "own" / "config.json").write_text("{")
+    path = Path(shutil.make_archive(str(tmp_path / "mine"), "zip", tmp_path / "own"))
+    with pytest.raises(UserError, match=r"^mine\.zip/config\.json is no valid JSON") as error:
+        list(import_model(store, path, "x"))
+    assert ".import-" not in str(error.value)

@@ -301,6 +301,19 @@ def test_one_process_does_not_start_a_run_twice(runs: Runs) -> None:
     assert run.folder.status == "finished"
 
 
+def test_a_run_that_ends_while_it_is_looked_at(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at run.json and the look at the lock; the page would go on saying "interrupted"."""
+    folder = runs.create("a", None, {})
+    folder.update(status="running")
+
+    def ends(self: RunFolder) -> bool:
+        self.update(status="finished")
+        return False
+
+    monkeypatch.setattr(RunFolder, "is_locked", ends)
+    assert folder.status == "finished"
+
+
 @pytest.mark.parametrize("status", ["running", "waiting"])
 def test_a_run_whose_process_died_was_interrupted(runs: Runs, status: str) -> None:
     folder = runs.create("a", None, {})

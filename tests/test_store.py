@@ -18,6 +18,7 @@ from conftest import Tiny
 from safetensors.torch import load_file, save_file
 from small import HOSTILE
 
+import gpt_demo.loaded
 import gpt_demo.model_folder
 import gpt_demo.store
 from gpt_demo.errors import UserError
@@ -320,6 +321,25 @@ def test_unload_gives_the_memory_back(store: ModelStore, model: GPT) -> None:
     assert store.memory.reserved() == 0
     with pytest.raises(UserError, match="no model called 'two'"):
         store.unload("two")
+
+
+def test_a_model_that_still_writes_when_it_is_given_up(
+    store: ModelStore, model: GPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memory goes back to the system once it has ended, as soon as anybody asks how much there is."""
+    save(store, "one", model)
+    writing = store.load("one")[0]
+    store.delete("one")
+    calls: list[None] = []
+    monkeypatch.setattr(gpt_demo.loaded, "give_back_memory", lambda: calls.append(None))
+    store.memory.room()
+    assert calls == []
+    assert writing.config == model.config  # it is still there
+    del writing
+    gc.collect()
+    store.memory.room()
+    store.memory.room()
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("shape", [{}, {"tied_head": False, "qkv_bias": False}], ids=str)

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from gpt_demo.errors import UserError
+from gpt_demo.errors import UserError, called
 from gpt_demo.events import Converting, Kept
 from gpt_demo.pretrained import import_model
 from gpt_demo.ui.format import size
@@ -63,7 +63,7 @@ class ImportPanel:
             check_import(self.services, token, unpacked_bytes(Path(path)))
             events = import_model(self.services.store, Path(path), name, owner(token))
             yield view_json(_data(name, None)), gr.skip(), gr.skip()
-            with contextlib.closing(events):  # type: ignore[type-var]
+            with contextlib.closing(events), called(Path(path), Path(path).name):  # type: ignore[type-var]
                 for event in events:
                     yield view_json(_data(name, event)), gr.skip(), gr.skip()
         yield gr.skip(), None, ""
@@ -82,7 +82,7 @@ def unpacked_bytes(path: Path) -> int:
     try:
         with zipfile.ZipFile(path) as packed:
             return max(path.stat().st_size, sum(member.file_size for member in packed.infolist()))
-    except (zipfile.BadZipFile, NotImplementedError):
+    except Exception:  # no zip, or one that is damaged: the import says so
         return path.stat().st_size
 
 
