@@ -5,8 +5,11 @@
 (() => {
   const { h, set, setText, visible } = window.gptDemoViews.tools;
 
+  /** A number with `digits` after the point, as ui/format.py writes it; a dash for what is none. */
   function number(x, digits = 2) {
-    return typeof x === "number" && Number.isFinite(x) ? x.toFixed(digits).replace("-", "\u2212") : "\u2013";
+    if (typeof x !== "number" || !Number.isFinite(x)) return "\u2013";
+    const shown = x.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+    return shown.replace("-", "\u2212");
   }
 
   /** A probability given as natural logarithm: "12.3 %", "0.012 %", "1 in 34 million". */

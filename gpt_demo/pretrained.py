@@ -26,6 +26,7 @@ from gpt_demo.huggingface import export_stored
 from gpt_demo.model import GPT2_SIZES, GPTConfig
 from gpt_demo.model_folder import read_description
 from gpt_demo.model_import import convert, open_model, unpack
+from gpt_demo.part_file import size_of
 from gpt_demo.store import ModelInfo, ModelStore
 from gpt_demo.tokenizer import Tokenizer
 
@@ -50,6 +51,12 @@ def downloads_folder(store: ModelStore, size: str, source: str) -> Path:
     if source not in SOURCES:
         raise UserError(f"There is no source called {source[:80]!r}. Choose one of {', '.join(SOURCES)}.")
     return store.home / "downloads" / f"{model_name(size)}-{source}"
+
+
+def received_bytes(store: ModelStore, size: str, source: str) -> int:
+    """Bytes of a size that have come from a source, whole files or not."""
+    files = downloads_folder(store, size, source).glob("*")
+    return sum(size_of(path) or 0 for path in files)
 
 
 def downloaded(store: ModelStore, size: str) -> ModelInfo | None:

@@ -38,7 +38,7 @@ def losses(*rows: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def contrasted(*segments: Segment, names: tuple[str, str] = ("one", "other")) -> dict[str, Any]:
-    return contrast_data(names, Contrast(segments, (7, 1234), (2.5, 3.25), (12.18, 25.79), (1.5, math.nan)))
+    return contrast_data(names, Contrast(segments, (7, 1234), (2.5, 3.25), (12.18, 1025.79), (1.5, math.nan)))
 
 
 def segment(text: str, first: float, second: float, divergence: float | None = None) -> Segment:
@@ -75,6 +75,21 @@ def test_the_state_of_the_work_is_told(page: Page) -> None:
     assert root.locator("progress").evaluate("e => e.value") == 0.25
     draw(page, "work", {"text": "No.", "fraction": 0, "state": "failed", "troubles": []})
     expect(root.locator("progress")).to_be_hidden()
+
+
+def test_long_words_do_not_push_a_model_out_of_sight(page: Page) -> None:
+    word = "levelsRegisteradiaRegisterRegister"
+    data = {
+        "models": ["one", "two", "three"], "failed": [False] * 3, "prompts": ["The sun rises in the"],
+        "rows": [[[" the brass, and", -0.5, 4], [f" {word}", -0.5, 4], [f" {word}", -0.5, 4]]],
+    }  # fmt: skip
+    root = draw(page, "completions", data)
+    page.evaluate("() => { document.querySelector('#root').style.width = '740px'; }")
+    last = root.locator("td").last.bounding_box()
+    frame = root.bounding_box()
+    assert last is not None
+    assert frame is not None
+    assert last["x"] + last["width"] <= frame["x"] + 740
 
 
 def test_cells_come_one_by_one_and_stay(page: Page) -> None:
@@ -190,5 +205,5 @@ def test_a_click_finds_the_piece_that_differs_most(page: Page) -> None:
     assert box["y"] <= place["y"]
     assert place["y"] + place["height"] <= box["y"] + box["height"]
     assert root.locator(".totals tbody tr").nth(1).locator("th, td").all_inner_texts() == [
-        "other", "1,234", "3.25", "25.8", "\u2013",
+        "other", "1,234", "3.25", "1,025.8", "\u2013",
     ]  # fmt: skip

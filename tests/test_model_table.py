@@ -296,10 +296,12 @@ def test_what_was_left_is_seen_and_deleted(services: Services) -> None:
     fetches = Fetches(services)
     folder = services.store.home / "downloads" / "gpt2-124M-openai"
     folder.mkdir(parents=True)
-    (folder / ".checkpoint.part").write_bytes(b"12345")
+    (folder / ".checkpoint.part").write_bytes(bytes(2_000_000))
     assert fetches.labels() == {"gpt2-124M": "partly here"}
     assert rows(services, **fetches.labels())["gpt2-124M"][0] == "partly here"
-    assert fetches.delete_files("gpt2-124M") == 5
+    said = estimate(services, None, "gpt2-124M", "fp32")["text"]
+    assert "500 MB to download, 2.0 MB of which have come from OpenAI's release. Loaded" in said
+    assert fetches.delete_files("gpt2-124M") == 2_000_000
     assert fetches.labels() == {}
 
 

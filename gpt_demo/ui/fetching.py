@@ -12,14 +12,13 @@ from gpt_demo.errors import UserError
 from gpt_demo.events import Converting, Downloading, Event
 from gpt_demo.loaded import memory_needed
 from gpt_demo.model import GPT2_SIZES
-from gpt_demo.pretrained import SOURCES, delete_downloads, download_model, downloads_folder
+from gpt_demo.pretrained import SOURCES, delete_downloads, download_model, downloads_folder, received_bytes
 from gpt_demo.store import ModelStore
 from gpt_demo.tasks import Task
 from gpt_demo.ui.format import DASH, count, duration, size
-from gpt_demo.ui.model_table import PARTLY, SIZE_OF, download_bytes, fitting
+from gpt_demo.ui.model_table import PARTLY, SIZE_OF, SOURCE_WORDS, download_bytes, fitting
 from gpt_demo.ui.session import Services, owner
 
-SOURCE_WORDS = {"openai": "OpenAI's release", "huggingface": "Hugging Face"}
 Buttons = tuple[Literal["Cancel", ""], Literal["Retry", "Go on", ""]]
 
 
@@ -52,8 +51,7 @@ class Fetches:
         if self.services.limits and not fitting(config, store.memory.budget):
             needed = memory_needed(config, "int8")
             raise UserError(f"{name} would need {size(needed)} of memory, more than this server has for models.")
-        folder = downloads_folder(store, SIZE_OF[name], source)
-        present = sum(path.stat().st_size for path in folder.glob("*")) if folder.exists() else 0
+        present = received_bytes(store, SIZE_OF[name], source)
         store.home.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(store.home).free
         needed = max(0, download_bytes(SIZE_OF[name]) - present) + 4 * config.n_params

@@ -11,12 +11,13 @@ from gpt_demo.errors import UserError
 from gpt_demo.loaded import memory_needed
 from gpt_demo.model import GPT2_SIZES, GPTConfig
 from gpt_demo.precisions import PRECISIONS
-from gpt_demo.pretrained import downloaded, model_name
+from gpt_demo.pretrained import downloaded, model_name, received_bytes
 from gpt_demo.store import ModelInfo
 from gpt_demo.ui.format import DASH, count, number, size
 from gpt_demo.ui.session import Services, owner
 
 SIZE_OF = {model_name(size): size for size in GPT2_SIZES}  # name -> GPT-2 size
+SOURCE_WORDS = {"openai": "OpenAI's release", "huggingface": "Hugging Face"}
 PARTLY = "partly here"  # a download that was broken off
 HEAD = (
     ("Model", ""),
@@ -163,9 +164,8 @@ def estimate(services: Services, info: ModelInfo | None, name: str, precision: s
     memory = services.store.memory
     if info is None:
         of_size = SIZE_OF[name]
-        return _advice(
-            GPT2_SIZES[of_size], memory.budget, f"{name} is not here: {size(download_bytes(of_size))} to download."
-        )
+        said = f"{name} is not here: {size(download_bytes(of_size))} to download{_come(services, of_size)}."
+        return _advice(GPT2_SIZES[of_size], memory.budget, said)
     loaded = memory.precision_of(info.folder)
     room = memory.room()
     needed = memory_needed(info.config, precision)
@@ -179,6 +179,12 @@ def estimate(services: Services, info: ModelInfo | None, name: str, precision: s
     others = [p for p in PRECISIONS if memory_needed(info.config, p) <= room]
     advice = f"Choose {' or '.join(others)}." if others else "It can't be loaded here."
     return {"text": f"{said} {advice}", "trouble": True}
+
+
+def _come(services: Services, of_size: str) -> str:
+    """What a download that was broken off has left: choosing its source again, the visitor goes on there."""
+    come = {words: received_bytes(services.store, of_size, source) for source, words in SOURCE_WORDS.items()}
+    return "".join(f", {size(count)} of which have come from {words}" for words, count in come.items() if count)
 
 
 def _advice(config: GPTConfig, budget: int, said: str) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from gpt_demo.store import ModelInfo
 from gpt_demo.ui import loading
 from gpt_demo.ui.architecture import architecture
 from gpt_demo.ui.downloads import Downloads, zip_folder
-from gpt_demo.ui.fetching import SOURCE_WORDS, Fetches
+from gpt_demo.ui.fetching import Fetches
 from gpt_demo.ui.importing import ImportPanel
-from gpt_demo.ui.model_table import SIZE_OF, estimate, fit_line, gpt2_models, own_models, table
+from gpt_demo.ui.model_table import SIZE_OF, SOURCE_WORDS, estimate, fit_line, gpt2_models, own_models, table
 from gpt_demo.ui.session import QUEUED, QUIET, Services, owner, sentences
 from gpt_demo.ui.views import view, view_json
 
