@@ -155,9 +155,7 @@ class Runs:
             shutil.rmtree(fresh, ignore_errors=True)
             if not folder.exists():
                 raise
-            raise UserError(
-                f"There is already a run called {name}. Choose another name, or resume that one (--resume {name})."
-            ) from None
+            raise UserError(f"There is already a run called {name}. Choose another name, or resume that one.") from None
         return RunFolder(folder)
 
     def free_name(self, stem: str, is_taken: Callable[[str], bool] = lambda name: False) -> str:
