@@ -30,7 +30,7 @@ import gpt_demo.download
 from gpt_demo.model import GPTConfig
 from gpt_demo.model_folder import save_model
 from gpt_demo.openai_release import FILES, convert, fetch_release, read_hparams
-from gpt_demo.precisions import PRECISIONS
+from gpt_demo.quantization import PRECISIONS
 from gpt_demo.tokenizer import gpt2
 from tests.release import Release, write
 from tests.servers import Fault, FileServer

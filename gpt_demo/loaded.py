@@ -7,13 +7,12 @@ import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from gpt_demo.devices import available_memory
 from gpt_demo.errors import UserError
 from gpt_demo.memory import give_back_memory
 from gpt_demo.model import GPT, GPT2_SIZES, GPTConfig
-from gpt_demo.quantization import WeightPrecision, weight_bytes
+from gpt_demo.quantization import PRECISIONS, weight_bytes
 from gpt_demo.tokenizer import Tokenizer
 
 Key = tuple[Path, str, int]  # folder, precision, when its config.json was written
@@ -24,6 +23,11 @@ def memory_needed(config: GPTConfig, precision: str) -> int:
     width = 2 if precision == "bf16" else 4
     cache = 2 * config.n_layer * config.n_ctx * config.n_embd * width
     return weight_bytes(config, precision) + cache + 16 * config.n_vocab + 12 * config.n_embd**2
+
+
+def precisions_that_fit(config: GPTConfig, room: int) -> tuple[str, ...]:
+    """The precisions in which a model of this shape needs no more than `room` bytes."""
+    return tuple(precision for precision in PRECISIONS if memory_needed(config, precision) <= room)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class LoadedModels:
 
 
 def _too_large(name: str, config: GPTConfig, precision: str, needed: int, room: int) -> str:
-    fitting = [p for p in get_args(WeightPrecision) if memory_needed(config, p) <= room]
+    fitting = precisions_that_fit(config, room)
     sizes = [size for size, shape in GPT2_SIZES.items() if memory_needed(shape, "fp32") <= room]
     if fitting:
         advice = f"It fits in {' or '.join(fitting)}: choose that precision."

@@ -21,7 +21,7 @@ from gpt_demo.download import RemoteFile, fetch_all
 from gpt_demo.errors import UserError
 from gpt_demo.events import Converting, Downloading
 from gpt_demo.model import GPT2_SIZES, GPTConfig
-from gpt_demo.tokenizer import _MERGES_SHA256, MAX_VOCAB, MIN_VOCAB, Tokenizer, gpt2
+from gpt_demo.tokenizer import MAX_VOCAB, MERGES_SHA256, MIN_VOCAB, Tokenizer, gpt2
 
 CHECKPOINT = "model.ckpt"
 FILES = (
@@ -90,7 +90,7 @@ def release_tokenizer_matches(folder: Path) -> Tokenizer:
         raise UserError(f"{folder / 'encoder.json'} has {entries:,} entries, not {n_vocab:,}. {_AGAIN}")
     data = _read(path)
     if n_vocab == MAX_VOCAB:
-        if hashlib.sha256(data).hexdigest() != _MERGES_SHA256:
+        if hashlib.sha256(data).hexdigest() != MERGES_SHA256:
             raise UserError(f"{path} is not GPT-2's merge table: it is damaged or cut off. {_AGAIN}")
         return gpt2()
     merges = data.decode("utf-8", errors="replace").splitlines()[1:][: max(0, n_vocab - MIN_VOCAB)]

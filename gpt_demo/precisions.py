@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 import torch
 
@@ -16,11 +16,10 @@ from gpt_demo.errors import UserError
 from gpt_demo.evaluation import mean_loss, perplexity
 from gpt_demo.events import Event
 from gpt_demo.model import GPT
-from gpt_demo.quantization import WeightPrecision
+from gpt_demo.quantization import PRECISIONS
 from gpt_demo.store import ModelStore
 from gpt_demo.tokenizer import Tokenizer
 
-PRECISIONS: tuple[str, ...] = get_args(WeightPrecision)
 TOKENS = 2048  # of the text that are read, at most
 WINDOW = 512  # tokens that are read at once, at most
 PROMPT = "The old clock on the wall"

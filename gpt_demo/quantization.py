@@ -12,6 +12,7 @@ from gpt_demo.errors import UserError
 from gpt_demo.model import GPTConfig
 
 WeightPrecision = Literal["fp32", "bf16", "int8"]
+PRECISIONS: tuple[str, ...] = get_args(WeightPrecision)
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -35,8 +36,8 @@ class Int8Linear(nn.Module):
 
 def check_precision(precision: str) -> None:
     """Raises UserError on an unknown precision."""
-    if precision not in get_args(WeightPrecision):
-        raise UserError(f"precision is {precision!r}; it must be one of {', '.join(get_args(WeightPrecision))}.")
+    if precision not in PRECISIONS:
+        raise UserError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
 
 
 def lower_precision(module: Module, precision: str) -> Module:

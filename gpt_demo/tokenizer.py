@@ -39,7 +39,7 @@ MAX_VOCAB = 50257  # GPT-2's
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 
 _MERGES_FILE = Path(__file__).parents[1] / "assets" / "gpt2" / "vocab.bpe"
-_MERGES_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
+MERGES_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
 _FETCH_SECONDS = 8.0  # tiktoken waits without limit for a network that does not answer
 
 
@@ -174,7 +174,7 @@ def make(kind: str, text: str | None = None, n_vocab: int | None = None) -> Toke
 def gpt2() -> Tokenizer:
     """GPT-2's encoding (50,257 tokens). Raises UserError where its merge table is not the released one."""
     data = _MERGES_FILE.read_bytes() if _MERGES_FILE.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != _MERGES_SHA256:
+    if hashlib.sha256(data).hexdigest() != MERGES_SHA256:
         raise UserError(
             f"{_MERGES_FILE} is missing or was changed. Restore it from the repository, "
             "without a conversion of its line ends."

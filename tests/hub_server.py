@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 import pytest
-from servers import FileServer, Request
+from servers import FileServer, Handler, Request
 
 COMMIT = "11c5a3d5811f50298f278a704980280950aedb10"
 
@@ -56,18 +55,9 @@ class HubServer:
         return f"/cdn/{name}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     protocol_version = "HTTP/1.0"  # every answer closes its connection, so that nobody is served after the end
     hub: HubServer
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_GET(self) -> None:
-        self._answer()
 
     def _answer(self) -> None:
         hub, (repo, _, rest) = self.hub, self.path.lstrip("/").partition("/resolve/")
@@ -89,9 +79,3 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(data)
         return None
-
-    def _headers(self, status: int, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()

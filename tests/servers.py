@@ -103,9 +103,8 @@ class _Server(ThreadingHTTPServer):
         """Clients break connections off here: nothing to report."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    files: FileServer
+class Handler(BaseHTTPRequestHandler):
+    """Silent; a class below it says in `_answer` what GET and HEAD get."""
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -115,6 +114,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer()
+
+    def _answer(self) -> None:
+        raise NotImplementedError
+
+    def _headers(self, status: int, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+
+class _Handler(Handler):
+    protocol_version = "HTTP/1.1"
+    files: FileServer
 
     def _answer(self) -> None:
         path = self.path.partition("?")[0]
@@ -162,9 +175,3 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:  # whoever asked has gone
             pass
         self.close_connection |= stop is not None or fault.no_length or fault.short > 0
-
-    def _headers(self, status: int, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()

@@ -12,7 +12,6 @@ from gpt_demo.data import covering_windows
 from gpt_demo.errors import UserError
 from gpt_demo.evaluation import mean_loss
 from gpt_demo.precisions import (
-    PRECISIONS,
     PrecisionMeasured,
     PrecisionRefused,
     measure,
@@ -20,7 +19,7 @@ from gpt_demo.precisions import (
     tokens_per_second,
     weights_size,
 )
-from gpt_demo.quantization import lower_precision, weight_bytes
+from gpt_demo.quantization import PRECISIONS, lower_precision, weight_bytes
 from gpt_demo.samples import sample_story
 from gpt_demo.store import ModelStore, owner_key
 from gpt_demo.tokenizer import make

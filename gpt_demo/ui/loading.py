@@ -7,13 +7,13 @@ from typing import Any
 
 from gpt_demo.errors import UserError
 from gpt_demo.precisions import (
-    PRECISIONS,
     TOKENS,
     PrecisionMeasured,
     PrecisionRefused,
     measure_precisions,
     tokens_per_second,
 )
+from gpt_demo.quantization import PRECISIONS
 from gpt_demo.samples import sample_story
 from gpt_demo.store import ModelInfo
 from gpt_demo.ui.format import DASH, number, size

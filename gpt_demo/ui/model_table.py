@@ -8,9 +8,8 @@ from typing import Any
 
 from gpt_demo.devices import total_memory
 from gpt_demo.errors import UserError
-from gpt_demo.loaded import memory_needed
+from gpt_demo.loaded import memory_needed, precisions_that_fit
 from gpt_demo.model import GPT2_SIZES, GPTConfig
-from gpt_demo.precisions import PRECISIONS
 from gpt_demo.pretrained import downloaded, model_name, received_bytes
 from gpt_demo.store import ModelInfo
 from gpt_demo.ui.format import DASH, count, number, size
@@ -53,7 +52,7 @@ def fit_line(services: Services) -> dict[str, Any]:
 
 def fitting(config: GPTConfig, budget: int) -> tuple[str, ...]:
     """The precisions in which a model of this shape can be loaded; those below fp32 only where fp32 does not fit."""
-    fits = tuple(precision for precision in PRECISIONS if memory_needed(config, precision) <= budget)
+    fits = precisions_that_fit(config, budget)
     return ("fp32",) if "fp32" in fits else fits
 
 
@@ -176,7 +175,7 @@ def estimate(services: Services, info: ModelInfo | None, name: str, precision: s
         said = f"{name} is in memory in {loaded}. {said}"
     if needed <= room:
         return {"text": said, "trouble": False}
-    others = [p for p in PRECISIONS if memory_needed(info.config, p) <= room]
+    others = precisions_that_fit(info.config, room)
     advice = f"Choose {' or '.join(others)}." if others else "It can't be loaded here."
     return {"text": f"{said} {advice}", "trouble": True}
 

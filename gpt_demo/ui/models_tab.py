@@ -11,8 +11,8 @@ import gradio as gr
 
 from gpt_demo.errors import UserError
 from gpt_demo.model import GPT2_SIZES
-from gpt_demo.precisions import PRECISIONS
 from gpt_demo.pretrained import export_model
+from gpt_demo.quantization import PRECISIONS
 from gpt_demo.store import ModelInfo
 from gpt_demo.ui import loading
 from gpt_demo.ui.architecture import architecture
