@@ -1,9 +1,10 @@
 """Starts the page: `python app.py`, and the entry point of a Hugging Face Space."""
 
+from gpt_demo.jobs import Tasks
 from gpt_demo.memory import keep_freed_memory
-from gpt_demo.runs import Runs
-from gpt_demo.store import ModelStore, data_home
-from gpt_demo.tasks import Tasks
+from gpt_demo.paths import data_home
+from gpt_demo.runs.runs import Runs
+from gpt_demo.store.store import ModelStore
 from gpt_demo.ui import build_app, is_public, launch_options
 
 

@@ -26,12 +26,12 @@ from pathlib import Path
 
 import psutil
 
-import gpt_demo.download
-from gpt_demo.model import GPTConfig
-from gpt_demo.model_folder import save_model
-from gpt_demo.openai_release import FILES, convert, fetch_release, read_hparams
-from gpt_demo.quantization import PRECISIONS
-from gpt_demo.tokenizer import gpt2
+import gpt_demo.download.files
+from gpt_demo.exchange.openai_release import FILES, convert, fetch_release, read_hparams
+from gpt_demo.model.gpt import GPTConfig
+from gpt_demo.model.quantization import PRECISIONS
+from gpt_demo.store.folder import save_model
+from gpt_demo.text.tokenizer import gpt2
 from tests.release import Release, write
 from tests.servers import Fault, FileServer
 
@@ -48,8 +48,8 @@ BASELINE = "import tensorflow\nprint(memory('VmRSS'), memory('VmHWM'))"
 LOADING = """
 import sys, time, torch
 from pathlib import Path
-from gpt_demo.model_folder import load_model
-from gpt_demo.tokenizer import gpt2
+from gpt_demo.store.folder import load_model
+from gpt_demo.text.tokenizer import gpt2
 
 gpt2()
 open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here
@@ -92,7 +92,7 @@ def download(source: Path, folder: Path, interruptions: int) -> tuple[float, int
     path, size = f"/{SIZE}/{DATA}", (source / DATA).stat().st_size
     places = sorted(random.Random(0).sample(range(1, size), interruptions))
     gaps = [place - last for last, place in zip([0, *places], places, strict=False)]
-    gpt_demo.download.EVENT_SECONDS = 0.0  # so that every place is seen
+    gpt_demo.download.files.EVENT_SECONDS = 0.0  # so that every place is seen
     with FileServer({f"/{SIZE}/{name}": source / name for name in FILES}) as server:
         os.environ["GPT_DEMO_OPENAI_URLS"] = server.url
         # Nothing that came is asked for again, so each answer begins where the one before ended.

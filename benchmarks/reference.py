@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt_demo.model import GPTConfig
+from gpt_demo.model.gpt import GPTConfig
 
 Draw = Callable[[], tuple[Tensor, Tensor]]  # a batch: ids and targets, both (B, T) int64
 Step = Callable[[], float]  # one optimizer step on a new batch -> its loss before the update

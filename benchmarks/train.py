@@ -25,13 +25,13 @@ from typing import Any
 import torch
 
 from benchmarks import reference
-from gpt_demo.data import Split, random_batch
 from gpt_demo.events import Stepped
 from gpt_demo.memory import keep_freed_memory
-from gpt_demo.model import GPT, GPTConfig
-from gpt_demo.plan import TrainConfig
-from gpt_demo.tokenizer import byte_level
-from gpt_demo.training import TrainState, make_optimizer, train
+from gpt_demo.model.gpt import GPT, GPTConfig
+from gpt_demo.text.data import Split, random_batch
+from gpt_demo.text.tokenizer import byte_level
+from gpt_demo.training.loop import TrainState, make_optimizer, train
+from gpt_demo.training.plan import TrainConfig
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 

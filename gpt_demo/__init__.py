@@ -1,13 +1,9 @@
 """A GPT-2 written from scratch, shown in an interactive page.
 
-Layers: a module may import what stands right of a ">" behind it, and only app.py and gpt_demo.ui import Gradio.
+Storeys: a package may import itself and what is right of a ">" after it; only app.py and gpt_demo.ui import Gradio.
 
-    app > __main__, ui > commands_models, fit > compare, pretrained, recipes, scenes > estimate, model_import,
-    recordings > checkpoint, config, hub, huggingface, lab, runs, samples, tasks, writing > contrast,
-    huggingface_tokenizer, precisions, training > evaluation, lora, run_folder, scores, store > loaded, model_folder
-    > data, decoding, history, openai_release, plan, quantization > devices, download, memory, model,
-    tensorflow_reader, tokenizer, transforms > events, fused_loss, part_file, tensor_files, weights_file
-    > errors, transfer
+    app > ui, __main__ > lab, cli, presenter > compare, runs > exchange, training > decoding, store > text, model,
+    download, jobs, devices > errors, events, paths, memory
 
 `tests/test_layers.py` holds the code to it. Nothing heavy is imported until a name is used.
 """
@@ -25,22 +21,26 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 __version__ = "0.1.0"
 
 _HOMES = {
-    "GPT": "model",
-    "GPTConfig": "model",
-    "GPT2_SIZES": "model",
-    "KVCache": "model",
-    "Tokenizer": "tokenizer",
-    "Sampling": "decoding",
-    "generate": "decoding",
-    "beam_search": "decoding",
-    "trace": "transforms",
-    "TrainConfig": "plan",
-    "TrainState": "training",
-    "train": "training",
-    "evaluate": "evaluation",
-    "perplexity": "evaluation",
-    "ModelStore": "store",
-    "Runs": "runs",
+    "GPT": "model.gpt",
+    "GPTConfig": "model.gpt",
+    "GPT2_SIZES": "model.gpt",
+    "KVCache": "model.gpt",
+    "Tokenizer": "text.tokenizer",
+    "Sampling": "decoding.generate",
+    "generate": "decoding.generate",
+    "beam_search": "decoding.generate",
+    "trace": "decoding.transforms",
+    "lane_of": "decoding.lab",
+    "race": "decoding.lab",
+    "draw_toy": "decoding.lab",
+    "TrainConfig": "training.plan",
+    "TrainState": "training.loop",
+    "train": "training.loop",
+    "evaluate": "training.evaluation",
+    "perplexity": "training.evaluation",
+    "ModelStore": "store.store",
+    "data_home": "paths",
+    "Runs": "runs.runs",
     "UserError": "errors",
 }
 

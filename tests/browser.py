@@ -32,14 +32,14 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from gpt_demo.config import PRESETS, RunConfig
 from gpt_demo.events import Event
-from gpt_demo.history import History
-from gpt_demo.recipes import create_run, train_job
-from gpt_demo.runs import RunFolder, Runs
-from gpt_demo.samples import sample_story
-from gpt_demo.store import ModelStore
-from gpt_demo.tasks import Tasks
+from gpt_demo.jobs import Tasks
+from gpt_demo.runs.recipes import create_run, train_job
+from gpt_demo.runs.runs import RunFolder, Runs
+from gpt_demo.store.store import ModelStore
+from gpt_demo.text.samples import sample_story
+from gpt_demo.training.config import PRESETS, RunConfig
+from gpt_demo.training.history import History
 from gpt_demo.ui import build_app, is_public, launch_options, session
 
 # What the preset "quick" becomes where a test only wants some training: a few milliseconds a step.
@@ -225,7 +225,7 @@ def visitor(_regular: Visitor) -> Iterator[Visitor]:
 
 
 def view_of(page: Page, elem_id: str) -> Locator:
-    """What assets/views.js draws in the component of this id."""
+    """What assets/page/views.js draws in the component of this id."""
     return page.locator(f"#{elem_id} .view")
 
 

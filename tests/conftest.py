@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 import torch
 
-from gpt_demo.model import GPT, GPTConfig
+from gpt_demo.model.gpt import GPT, GPTConfig
 
 Tiny = Callable[..., GPT]
 

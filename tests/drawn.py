@@ -1,4 +1,4 @@
-"""What the tests of the small views (assets/*views.js) share: a page without the app, and the view drawn in it.
+"""What the tests of the small views (assets/*page/views.js) share: a page without the app, and the view drawn in it.
 
 A test module has a module's fixture `opened` (see `bare_page`); then `page` is that page with nothing drawn yet, and a
 test fails if a script raises or if text of a visitor became a part of the page.

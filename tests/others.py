@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from gpt_demo.huggingface_tokenizer import save_tokenizer
-from gpt_demo.tokenizer import Tokenizer
+from gpt_demo.exchange.huggingface_tokenizer import save_tokenizer
+from gpt_demo.text.tokenizer import Tokenizer
 
 IDS = torch.randint(257, (2, 8), generator=torch.Generator().manual_seed(0))
 

@@ -6,12 +6,12 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
-from gpt_demo.config import RunConfig, preset
 from gpt_demo.events import Event, Started, Stepped
-from gpt_demo.recipes import create_run, train_job
-from gpt_demo.runs import RunFolder, Runs
-from gpt_demo.samples import sample_story
-from gpt_demo.store import ModelStore
+from gpt_demo.runs.recipes import create_run, train_job
+from gpt_demo.runs.runs import RunFolder, Runs
+from gpt_demo.store.store import ModelStore
+from gpt_demo.text.samples import sample_story
+from gpt_demo.training.config import RunConfig, preset
 
 TEXT = sample_story()[:1500]
 # A model of 5,000 parameters on bytes; random batches, an evaluation and a sample every other step.

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from gpt_demo.model import GPT, GPTConfig
-from gpt_demo.model_folder import save_model
-from gpt_demo.samples import sample_story
-from gpt_demo.tokenizer import train_bpe
+from gpt_demo.model.gpt import GPT, GPTConfig
+from gpt_demo.store.folder import save_model
+from gpt_demo.text.samples import sample_story
+from gpt_demo.text.tokenizer import train_bpe
 
 HOSTILE = (
     '</script><img src=x onerror=window.hacked=1> ${window.hacked=1} {{7*7}} """ \'; import os\\\n'

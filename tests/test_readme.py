@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from browser import App, start_app
 
-from gpt_demo.store import ASSETS, STARTER
+from gpt_demo.paths import ASSETS
+from gpt_demo.store.store import STARTER
 
 pytest_plugins = ["browser"]
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

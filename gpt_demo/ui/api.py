@@ -11,19 +11,19 @@ from typing import Any
 
 import gradio as gr
 
-from gpt_demo.config import preset as preset_config
-from gpt_demo.data import clean_text
-from gpt_demo.decoding import Sampling, generate
+from gpt_demo.decoding.generate import Sampling, generate
+from gpt_demo.decoding.transforms import Stage
+from gpt_demo.decoding.writing import next_token_stages
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Generated, TokenChosen
-from gpt_demo.model import GPT
-from gpt_demo.recipes import create_run, keep_model
-from gpt_demo.store import STARTER
-from gpt_demo.tokenizer import Tokenizer
-from gpt_demo.transforms import Stage
+from gpt_demo.model.gpt import GPT
+from gpt_demo.runs.recipes import create_run, keep_model
+from gpt_demo.store.store import STARTER
+from gpt_demo.text.data import clean_text
+from gpt_demo.text.tokenizer import Tokenizer
+from gpt_demo.training.config import preset as preset_config
 from gpt_demo.ui.quotas import check_config, check_length, check_runs, check_text
 from gpt_demo.ui.session import Services, ensure_token, owner, sentences
-from gpt_demo.writing import next_token_stages
 
 UPDATE_SECONDS = 0.1
 LAST_EVENTS = 50

@@ -10,12 +10,12 @@ from typing import Any
 
 import gradio as gr
 
-from gpt_demo.history import History
-from gpt_demo.recipes import export_model
-from gpt_demo.runs import RunFolder
-from gpt_demo.ui.charts import save_figure
+from gpt_demo.runs.recipes import export_model
+from gpt_demo.runs.runs import RunFolder
+from gpt_demo.training.history import History
 from gpt_demo.ui.session import QUEUED, QUIET, sentences
-from gpt_demo.ui.snapshot import chart_snapshot
+from gpt_demo.ui.train.charts import save_figure
+from gpt_demo.ui.train.snapshot import chart_snapshot
 
 OF_A_RUN = {
     "Figure as PNG": "png",

@@ -7,17 +7,17 @@ from typing import Any
 
 import gradio as gr
 
-from gpt_demo.runs import Runs
-from gpt_demo.store import ModelStore
-from gpt_demo.tasks import Tasks
+from gpt_demo.jobs import Tasks
+from gpt_demo.runs.runs import Runs
+from gpt_demo.store.store import ModelStore
 from gpt_demo.ui.api import Api
-from gpt_demo.ui.compare_tab import CompareTab
-from gpt_demo.ui.models_tab import ModelsTab
-from gpt_demo.ui.playground_tab import PlaygroundTab
+from gpt_demo.ui.compare.tab import CompareTab
+from gpt_demo.ui.models.tab import ModelsTab
+from gpt_demo.ui.playground.tab import PlaygroundTab
 from gpt_demo.ui.session import QUEUED, QUIET, Limits, Services, ensure_token, is_public, owner, owner_state, sentences
-from gpt_demo.ui.start_from import offered
-from gpt_demo.ui.train_form import TrainForm
-from gpt_demo.ui.train_live import TrainLive
+from gpt_demo.ui.train.form import TrainForm
+from gpt_demo.ui.train.live import TrainLive
+from gpt_demo.ui.train.start_from import offered
 
 INTRODUCTION = """# GPT, from scratch
 Train a small GPT on a text and watch it learn to write; then see how it chooses every word."""

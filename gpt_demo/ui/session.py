@@ -14,12 +14,12 @@ from typing import Any
 
 import gradio as gr
 
-from gpt_demo.config import EXPLANATIONS
 from gpt_demo.errors import UserError
-from gpt_demo.recipes import train_job
-from gpt_demo.runs import RunFolder, Runs
-from gpt_demo.store import ModelInfo, ModelStore, owner_key
-from gpt_demo.tasks import Tasks
+from gpt_demo.jobs import Tasks
+from gpt_demo.runs.recipes import train_job
+from gpt_demo.runs.runs import RunFolder, Runs
+from gpt_demo.store.store import ModelInfo, ModelStore, owner_key
+from gpt_demo.training.config import EXPLANATIONS
 
 # How a listener runs. Quiet: at once, however many wait, for what happens often and raises nothing a visitor must see.
 # Queued: the only way that Gradio shows an error's sentence; for buttons.

@@ -1,4 +1,4 @@
-"""Parts of the page drawn by assets/views.js from JSON: text of users and models is shown as text, never as HTML."""
+"""Parts of the page that assets/page/views.js draws from JSON: what users and models wrote is text, never HTML."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from gpt_demo.ui.charts import snapshot_json
+from gpt_demo.ui.train.charts import snapshot_json
 
 # Constant on purpose: a template that named the value would run what stands in it.
 _JS_ON_LOAD = """
@@ -23,7 +23,7 @@ root.addEventListener("choose", (event) => trigger("select", event.detail));
 
 
 def view(name: str, data: Any = None, *, elem_id: str, visible: bool = True) -> gr.HTML:
-    """A component that shows `data` (anything JSON can say) as the view `name` of assets/views.js draws it."""
+    """A component that shows `data` (anything JSON can say) as the view `name` of assets/page/views.js draws it."""
     return gr.HTML(
         view_json(data),
         html_template='<div class="view"></div>',

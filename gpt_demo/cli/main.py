@@ -1,0 +1,285 @@
+"""The command line: `python -m gpt_demo COMMAND`. One more reader of the events that the page shows.
+
+Torch is imported when a command needs it, so that --help is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gpt_demo.cli import models as commands_models
+from gpt_demo.cli.models import open_store, print_json
+from gpt_demo.errors import UserError
+from gpt_demo.events import Evaluated, Event, Finished, Generated, Measured, Sampled, Started, Stepped, TokenChosen
+
+if TYPE_CHECKING:
+    from gpt_demo.runs.runs import RunFolder
+    from gpt_demo.store.store import ModelStore
+
+COMMANDS = {
+    "train": "train a model on a text, from scratch or from a stored model",
+    "generate": "let a stored model go on with a prompt",
+    "evaluate": "loss and perplexity of a stored model on a text",
+    "download": "bring a GPT-2 size into the store, from OpenAI or the Hugging Face Hub",
+    "import": "put a model from disk into the store",
+    "export": "write a stored model as a folder that transformers opens",
+    "models": "list the stored models",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}. See {self.prog} --help.\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit code: 0 done, 2 bad input, 130 interrupted."""
+    with contextlib.suppress(AttributeError):  # a terminal that can't show every character shows "?" instead
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        options = _parse(sys.argv[1:] if argv is None else argv)
+        code = _RUN[options.command](options)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # the reader of a pipe has had enough
+        with contextlib.suppress(OSError):  # what is still to be written goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(f"{error.filename or 'The disk'}: {error.strerror or error}. Check GPT_DEMO_HOME and the disk.")
+    except KeyboardInterrupt:
+        return 130
+
+
+def _fail(sentence: str) -> int:
+    print(" ".join(sentence.split()), file=sys.stderr)
+    return 2
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="python -m gpt_demo", description="A GPT-2 written from scratch: train it, let it write.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, purpose in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, description=purpose, allow_abbrev=False)
+        command.add_argument("--json", action="store_true", help="one JSON object per line: the events themselves")
+        if name in argv[:1]:
+            _OPTIONS[name](command)
+    return parser.parse_args(argv)
+
+
+# train ----------------------------------------------------------------------------------------------------------------
+
+
+def _train_options(command: argparse.ArgumentParser) -> None:
+    from gpt_demo.training.config import FIELDS, PRESETS, describe
+
+    command.add_argument("file", nargs="*", metavar="FILE", help="one or more .txt, .md or .csv files")
+    command.add_argument("--preset", metavar="NAME", help=f"{', '.join(PRESETS)} (default: quick)")
+    command.add_argument("--model", metavar="NAME", help="go on from this stored model instead of from scratch")
+    command.add_argument("--name", help="what the run and its model are called")
+    command.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped or interrupted")
+    settings = command.add_argument_group("settings, each overriding the preset")
+    for name in FIELDS:
+        settings.add_argument("--" + name.replace("_", "-"), metavar="VALUE", dest=f"set_{name}", help=describe(name))
+
+
+def _train(options: argparse.Namespace) -> int:
+    from gpt_demo.memory import keep_freed_memory
+    from gpt_demo.runs.recipes import keep_model, train_job
+
+    keep_freed_memory()
+    store = open_store()
+    folder = _run_folder(options, store)
+    show = print_json if options.json else _print_training
+    with folder.working() as finish, _interruptible() as interrupted:
+        with contextlib.closing(train_job(folder, store)) as events:
+            for event in events:
+                show(event)
+                if interrupted() and isinstance(event, Stepped):
+                    break
+        if isinstance(event, Finished):
+            finish("finished")
+            return 0
+        finish("stopped")
+        keep_model(folder, store)
+    print(f"Stopped; the model and its state are saved. Go on: train --resume {folder.name}", file=sys.stderr)
+    return 130
+
+
+def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
+    """A new run, or the one to be resumed, checked and ready to be worked on."""
+    from gpt_demo.paths import data_home
+    from gpt_demo.runs.recipes import create_run, resume_run
+    from gpt_demo.runs.runs import Runs
+    from gpt_demo.text.data import read_texts
+    from gpt_demo.training.config import FROM_MODEL, preset
+
+    changes = _changes(options)
+    runs = Runs(data_home(), see_all=True)
+    if options.resume is not None:
+        if options.file or options.model or options.name or options.preset:
+            raise UserError("--resume goes on with a run as it was: leave FILE, --preset, --model and --name out.")
+        folder = runs.get(options.resume)
+        resume_run(folder, changes)
+        return folder
+    if not options.file:
+        raise UserError("Name the text file to train on, or --resume RUN.")
+    kept = FROM_MODEL & set(changes)
+    if options.model and kept:
+        raise UserError(f"A run from --model keeps that model's {', '.join(sorted(kept))}. Leave that out.")
+    name = options.preset or "quick"
+    return create_run(
+        runs, store, read_texts([Path(file) for file in options.file]), preset(name, changes),
+        preset_name=name, name=options.name, base=options.model, source=Path(options.file[0]).name,
+    )  # fmt: skip
+
+
+def _changes(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given, in their types."""
+    from gpt_demo.training.config import FIELDS, parse_value
+
+    given = {name: getattr(options, f"set_{name}") for name in FIELDS}
+    return {name: parse_value(name, value) for name, value in given.items() if value is not None}
+
+
+def _print_training(event: Event) -> None:
+    """Events in words: one line each, steps only now and then."""
+    if isinstance(event, Started):
+        print(
+            f"{event.run}: {event.n_params:,} parameters, {event.train_tokens:,} training and {event.val_tokens:,} "
+            f"validation tokens, steps {event.step} to {event.total_steps - 1} on {event.device} in {event.precision}"
+        )
+    elif isinstance(event, Stepped) and event.step % 50 == 0:
+        print(f"step {event.step:>6}  loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s", flush=True)
+    elif isinstance(event, Evaluated):
+        from gpt_demo.training.evaluation import perplexity
+
+        print(
+            f"step {event.step:>6}  train loss {event.train_loss:.3f}  validation loss {event.val_loss:.3f}  "
+            f"perplexity {perplexity(event.val_loss):,.1f}",
+            flush=True,
+        )
+    elif isinstance(event, Sampled):
+        print(f"step {event.step:>6}  {' '.join(event.text.split())}", flush=True)
+    elif isinstance(event, Finished):
+        print(f"finished after {event.steps} steps and {event.seconds:,.1f} s")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """While open, Ctrl-C (and a polite kill) only leaves a note, so that the state can be saved first."""
+    noted: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda n, _frame: noted.append(n)) for number in signals}
+    try:
+        yield lambda: bool(noted)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# generate, evaluate ---------------------------------------------------------------------------------------------------
+
+
+def _generate_options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--model", required=True, metavar="NAME", help="a stored model (see: models)")
+    add("--prompt", default="", help="what the text begins with; empty: from <|endoftext|>")
+    add("--max-new-tokens", type=int, default=50, metavar="N", help="tokens to write (default: 50)")
+    add("--greedy", action="store_true", help="always the most probable token")
+    add("--temperature", type=float, default=1.0, metavar="T", help="0 is greedy (default: 1)")
+    add("--top-k", type=int, default=0, metavar="K", help="keep the K most probable tokens; 0: all")
+    add("--top-p", type=float, default=1.0, metavar="P", help="keep the fewest tokens that hold P of the probability")
+    add("--min-p", type=float, default=0.0, metavar="P", help="keep tokens at least P times as probable as the best")
+    add("--repetition-penalty", type=float, default=1.0, metavar="R", help="above 1: repeat less")
+    add("--beams", type=int, default=0, metavar="B", help="beam search with B beams instead of sampling")
+    add("--length-penalty", type=float, default=1.0, metavar="A", help="of beam search: above 0 favours longer texts")
+    add("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
+    add("--precision", default="fp32", help="of the weights: fp32, bf16 or int8 (default: fp32)")
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from gpt_demo.decoding.generate import Sampling, generate
+    from gpt_demo.decoding.writing import beam_job
+
+    sampling = Sampling(
+        temperature=0.0 if options.greedy else options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        min_p=options.min_p,
+        repetition_penalty=options.repetition_penalty,
+        seed=options.seed,
+    )
+    model = open_store().load(options.model, precision=options.precision)
+    if options.beams:
+        events = beam_job(*model, options.prompt, options.beams, options.length_penalty, options.max_new_tokens)
+    else:
+        events = generate(*model, options.prompt, sampling, options.max_new_tokens)
+    if not options.json:
+        print(options.prompt, end="", flush=True)
+    with _interruptible() as interrupted:
+        for event in events:
+            (print_json if options.json else _print_text)(event)
+            if interrupted():
+                return 130
+    return 0
+
+
+def _print_text(event: Event) -> None:
+    if isinstance(event, TokenChosen):
+        print(event.text, end="", flush=True)
+    elif isinstance(event, Generated):
+        print()
+
+
+def _evaluate_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", nargs="+", metavar="FILE", help="one or more .txt, .md or .csv files")
+    command.add_argument("--model", required=True, metavar="NAME", help="a stored model (see: models)")
+    command.add_argument("--precision", default="fp32", help="of the weights: fp32, bf16 or int8 (default: fp32)")
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from gpt_demo.text.data import read_texts
+    from gpt_demo.training.evaluation import evaluate
+
+    text = read_texts([Path(file) for file in options.file])
+    for event in evaluate(*open_store().load(options.model, precision=options.precision), text):
+        if options.json:
+            print_json(event)
+        elif isinstance(event, Measured):
+            print(f"loss {event.loss:.4f}  perplexity {event.perplexity:,.2f}  tokens {event.tokens:,}")
+    return 0
+
+
+_OPTIONS = {
+    "train": _train_options,
+    "generate": _generate_options,
+    "evaluate": _evaluate_options,
+    "download": commands_models.download_options,
+    "import": commands_models.import_options,
+    "export": commands_models.export_options,
+    "models": commands_models.models_options,
+}
+_RUN = {
+    "train": _train,
+    "generate": _generate,
+    "evaluate": _evaluate,
+    "download": commands_models.download,
+    "import": commands_models.import_,
+    "export": commands_models.export,
+    "models": commands_models.models,
+}
+
+if __name__ == "__main__":
+    raise SystemExit(main())

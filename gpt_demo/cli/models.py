@@ -1,0 +1,182 @@
+"""The commands about models: download, import, export, models. What they share with the others stands here too."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpt_demo.events import Converting, Downloading, Event, Kept, Saved, finite
+
+if TYPE_CHECKING:
+    from gpt_demo.store.store import ModelStore
+
+
+def open_store() -> ModelStore:
+    """The store of the command line: who can read the files may use every model."""
+    from gpt_demo.paths import data_home
+    from gpt_demo.store.store import ModelStore
+
+    return ModelStore(data_home(), see_all=True)
+
+
+def print_json(event: Event) -> None:
+    print(event.to_json(), flush=True)
+
+
+# download, import, export ---------------------------------------------------------------------------------------------
+
+
+def download_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("size", metavar="SIZE", help="124M, 355M, 774M or 1558M; the model is then called gpt2-SIZE")
+    command.add_argument(
+        "--source", default="openai", help="openai (needs TensorFlow to convert) or huggingface (default: openai)"
+    )
+    command.add_argument(
+        "--keep-files",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="keep the downloaded files after conversion (default: yes, but not on a Space)",
+    )
+
+
+def download(options: argparse.Namespace) -> int:
+    from gpt_demo.exchange.pretrained import download_model
+
+    again = f"download {options.size} --source {options.source}"
+    events = download_model(open_store(), options.size, options.source, keep_files=options.keep_files)
+    return _show(events, options.json, f"Stopped; what has come is kept. The same command goes on there: {again}")
+
+
+def import_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "path",
+        metavar="PATH",
+        help="a folder in OpenAI's, Hugging Face's or this app's layout, a zip, or a .safetensors",
+    )
+    command.add_argument("--name", required=True, help="what the model is called in the store")
+
+
+def import_(options: argparse.Namespace) -> int:
+    from gpt_demo.exchange.pretrained import import_model
+
+    events = import_model(open_store(), Path(options.path), options.name)
+    return _show(events, options.json, "Stopped; nothing was imported.")
+
+
+def export_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", required=True, metavar="NAME", help="a stored model (see: models)")
+    command.add_argument("--to", required=True, metavar="DIR", help="a folder that does not exist yet, or an empty one")
+
+
+def export(options: argparse.Namespace) -> int:
+    from gpt_demo.exchange.pretrained import export_model
+
+    events = export_model(open_store(), options.model, Path(options.to))
+    return _show(events, options.json, "Stopped; nothing was exported.")
+
+
+def _show(events: Iterator[Event], as_json: bool, stopped: str) -> int:
+    """Show the events as they come; the exit code. Ctrl-C (or a polite kill) ends the job at once, leaving it whole."""
+    words = Words()
+    show = print_json if as_json else words.show
+    # Set for both: a shell that starts a job in the background lets it ignore Ctrl-C.
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in signals}
+    try:
+        with contextlib.closing(events):  # type: ignore[type-var]
+            for event in events:
+                show(event)
+        return 0
+    except KeyboardInterrupt:
+        words.end_line()
+        print(stopped, file=sys.stderr)
+        return 130
+    finally:
+        words.end_line()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Words:
+    """Events in words: progress is one line that is rewritten on a terminal, and elsewhere a line every 10 %."""
+
+    def __init__(self) -> None:
+        self._rewrites = sys.stdout.isatty()
+        self._width = 0  # of the line that can be rewritten
+        self._last: tuple[str, int] = ("", -1)  # what was said last: of which job, at how many tenths
+        self._start: tuple[float, int] | None = None  # when the first bytes were seen, and how many were here
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Downloading):
+            self._progress("downloading", event.all_received, event.all_total, self._download_line(event))
+        elif isinstance(event, Converting):
+            self._progress("converting", event.done, event.total, f"converting {event.done} of {event.total} tensors")
+        elif isinstance(event, Saved):
+            self._say(f"The downloaded files are kept in {event.path}")
+        elif isinstance(event, Kept):
+            self._say(f"{event.model}: {event.bytes / 1e6:,.1f} MB in {event.path}, after {event.seconds:,.1f} s")
+
+    def _download_line(self, event: Downloading) -> str:
+        total = "" if event.all_total is None else f" of {event.all_total / 1e6:,.1f}"
+        return f"{event.all_received / 1e6:,.1f}{total} MB{self._speed(event)}  {event.file}"
+
+    def _speed(self, event: Downloading) -> str:
+        """Over what has come since the command began; bytes of an earlier one do not count."""
+        now = time.monotonic()
+        self._start = self._start or (now, event.all_received)
+        seconds, received = now - self._start[0], event.all_received - self._start[1]
+        if seconds < 0.5 or not received:
+            return ""
+        speed = received / seconds
+        left = "" if event.all_total is None else f", {_duration((event.all_total - event.all_received) / speed)} left"
+        return f"  {speed / 1e6:,.1f} MB/s{left}"
+
+    def _progress(self, job: str, done: int, total: int | None, line: str) -> None:
+        if self._rewrites:
+            print("\r" + line.ljust(self._width), end="", flush=True)
+            self._width = len(line)
+            return
+        now = (job, 10 * done // total if total else done // 100_000_000)  # where the total is not known: every 100 MB
+        if now != self._last:
+            self._last = now
+            print(line, flush=True)
+
+    def _say(self, line: str) -> None:
+        self.end_line()
+        print(line, flush=True)
+
+    def end_line(self) -> None:
+        """Leave the line that is rewritten as it is."""
+        if self._width:
+            print(flush=True)
+            self._width = 0
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+# models ---------------------------------------------------------------------------------------------------------------
+
+
+def models_options(command: argparse.ArgumentParser) -> None:
+    """None but --json."""
+
+
+def models(options: argparse.Namespace) -> int:
+    for info in open_store().list():
+        if options.json:
+            about = {key: value for key, value in info.about.items() if key != "owner"}
+            record = {"event": "model", "name": info.name, "parameters": info.config.n_params, "bytes": info.bytes}
+            print(json.dumps(finite({**record, "config": info.config.to_dict(), "about": about}), allow_nan=False))
+        else:
+            print(f"{info.name:<24} {info.config.n_params:>13,} parameters  {info.bytes / 1e6:>8,.1f} MB")
+    return 0

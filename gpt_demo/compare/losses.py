@@ -1,0 +1,164 @@
+"""Several models side by side: what they make of the same prompts, and how well they predict the same text."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from gpt_demo.decoding.generate import Sampling, generate
+from gpt_demo.errors import UserError
+from gpt_demo.events import Event, Generated, TokenChosen
+from gpt_demo.model.gpt import GPT
+from gpt_demo.text.data import covering_windows, split_text
+from gpt_demo.text.samples import VERDICT_SHA256
+from gpt_demo.text.tokenizer import Tokenizer
+from gpt_demo.training.evaluation import mean_loss, perplexity
+
+Load = Callable[[str], tuple[GPT, Tokenizer]]
+
+# Beginnings that somebody who knows the world goes on with in much the same way.
+PROMPTS = (
+    "The capital of France is",
+    "The opposite of hot is",
+    "After Monday comes",
+    "Two plus two equals",
+    "Ice is frozen",
+    "Bees make",
+    "The sun rises in the",
+    "She was thirsty, so she drank a glass of",
+    "A doctor works in a",
+    "To open the locked door, he took out his",
+    "In winter the trees lose their",
+    "The cat chased the",
+    "It was raining, so she opened her",
+    "He put the milk back into the",
+    "The baby began to",
+    "Fire is hot, and snow is",
+    "The children went to school to",
+    "A triangle has three",
+    "He was so tired that he went to",
+    "At night we can see the moon and the",
+)
+
+# Losses reported for OpenAI's weights on "The Verdict", in nats per token, to one digit.
+REPORTED_ON_THE_VERDICT = {"124M": 3.5, "774M": 3.2, "1558M": 3.1}
+WINDOW = 256  # tokens of a window, as those losses were measured
+
+
+@dataclass(frozen=True)
+class Completed(Event):
+    """One model has gone on with one prompt."""
+
+    kind: ClassVar[str] = "completed"
+    model: str
+    prompt: int  # its number
+    text: str  # what was added
+    logprob: float  # mean natural logarithm of its tokens' probabilities
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Measuring(Event):
+    """A model has read some of a text."""
+
+    kind: ClassVar[str] = "measuring"
+    model: str
+    done: int  # tokens
+    total: int
+
+
+@dataclass(frozen=True)
+class Compared(Event):
+    """How well one model predicts the two parts of a text."""
+
+    kind: ClassVar[str] = "compared"
+    model: str
+    train_loss: float  # nats per token
+    val_loss: float
+    train_perplexity: float
+    val_perplexity: float
+    bits_per_byte: float  # of the validation part; comparable across tokenizers
+    tokens: int  # scored, of both parts
+
+
+def complete(
+    names: Sequence[str], load: Load, prompts: Sequence[str], max_new_tokens: int, sampling: Sampling
+) -> Iterator[Completed]:
+    """Let every model go on with every prompt, the models one after the other. Raises UserError at the call."""
+    if not names or not prompts:
+        raise UserError("Choose at least one model and write at least one prompt.")
+    return _complete(names, load, prompts, max_new_tokens, sampling)
+
+
+def _complete(
+    names: Sequence[str], load: Load, prompts: Sequence[str], max_new_tokens: int, sampling: Sampling
+) -> Iterator[Completed]:
+    for name in names:
+        model, tokenizer = load(name)
+        for i, prompt in enumerate(prompts):
+            logprobs: list[float] = []
+            text = ""
+            for event in generate(model, tokenizer, prompt, sampling, max_new_tokens):
+                if isinstance(event, TokenChosen):
+                    logprobs.append(event.logprob)
+                elif isinstance(event, Generated):
+                    text = event.text.removeprefix(prompt)
+            yield Completed(name, i, text, sum(logprobs) / len(logprobs), len(logprobs))
+
+
+def losses(names: Sequence[str], load: Load, text: str, val_fraction: float = 0.1) -> Iterator[Measuring | Compared]:
+    """Each model's losses on the first and the last part of the text, cut by characters, in windows of WINDOW tokens.
+
+    Raises UserError at the call where there is too little text, and later where its last part is a single token.
+    """
+    if not names:
+        raise UserError("Choose at least one model.")
+    if len(text.split()) < 20:
+        raise UserError(f"The text has {len(text.split())} words; at least 20 are needed to measure a loss on.")
+    return (event for name in names for event in _losses(name, *load(name), text, val_fraction))
+
+
+def _losses(
+    name: str, model: GPT, tokenizer: Tokenizer, text: str, val_fraction: float
+) -> Iterator[Measuring | Compared]:
+    split = split_text(text, tokenizer, val_fraction, "characters")
+    if len(split.val) < 2:
+        raise UserError(f"The last tenth of the text is less than two tokens for {name}. Use a longer text.")
+    scored, total = (len(split.train) - 1, len(split.val) - 1), len(split.train) + len(split.val) - 2
+    means, done = [], 0
+    for ids, count in zip((split.train, split.val), scored, strict=True):
+        nats = 0.0
+        for part, tokens in _nats(model, ids):
+            nats, done = nats + part, done + tokens
+            yield Measuring(name, done, total)
+        means.append(nats / count)
+    val_bytes = sum(len(tokenizer.token_bytes(id)) for id in split.val[1:].tolist())
+    yield Compared(
+        model=name,
+        train_loss=means[0],
+        val_loss=means[1],
+        train_perplexity=perplexity(means[0]),
+        val_perplexity=perplexity(means[1]),
+        bits_per_byte=means[1] * scored[1] / val_bytes / math.log(2),
+        tokens=total,
+    )
+
+
+def _nats(model: GPT, ids: Tensor) -> Iterator[tuple[float, int]]:
+    """The negative log-likelihood of ids[1:] and their number, about WINDOW tokens at a time."""
+    window = min(WINDOW, model.config.n_ctx)
+    for batch in covering_windows(ids, window, WINDOW // window):
+        loss, tokens = mean_loss(model, [batch])
+        yield loss * tokens, tokens
+
+
+def reported_loss(size: str | None, text: str) -> float | None:
+    """The loss reported for a GPT-2 size on this text, where there is one."""
+    if hashlib.sha256(text.encode()).hexdigest() != VERDICT_SHA256:
+        return None
+    return REPORTED_ON_THE_VERDICT.get(size or "")

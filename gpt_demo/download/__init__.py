@@ -1,0 +1,1 @@
+"""Files over HTTP: resumed, verified, complete or not there."""

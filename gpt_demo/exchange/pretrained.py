@@ -1,0 +1,204 @@
+"""Models that were trained elsewhere, into the store and out of it: download, import, export.
+
+A download is kept under <home>/downloads until it is converted, and afterwards too where disk is not scarce, so that it
+can be converted again without a network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+import zipfile
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from gpt_demo.download.part_file import size_of
+from gpt_demo.errors import UserError, called
+from gpt_demo.events import Converting, Downloading, Kept, Saved
+from gpt_demo.exchange import hub, openai_release
+from gpt_demo.exchange.huggingface import export_stored
+from gpt_demo.exchange.model_import import convert, open_model, unpack
+from gpt_demo.model.gpt import GPT2_SIZES, GPTConfig
+from gpt_demo.store.folder import read_description
+from gpt_demo.store.store import ModelInfo, ModelStore
+from gpt_demo.text.tokenizer import Tokenizer
+
+SOURCES = ("openai", "huggingface")
+
+Converted = tuple[GPTConfig, Tokenizer]
+Conversion = Generator[Converting, None, Converted]
+
+
+# Download -------------------------------------------------------------------------------------------------------------
+
+
+def model_name(size: str) -> str:
+    """What a downloaded GPT-2 is called in the store. Raises UserError on an unknown size."""
+    if size not in GPT2_SIZES:
+        raise UserError(f"There is no GPT-2 of size {size[:80]!r}. Choose one of {', '.join(GPT2_SIZES)}.")
+    return f"gpt2-{size}"
+
+
+def downloads_folder(store: ModelStore, size: str, source: str) -> Path:
+    """Where the files of a download are. Raises UserError on an unknown size or source."""
+    if source not in SOURCES:
+        raise UserError(f"There is no source called {source[:80]!r}. Choose one of {', '.join(SOURCES)}.")
+    return store.home / "downloads" / f"{model_name(size)}-{source}"
+
+
+def received_bytes(store: ModelStore, size: str, source: str) -> int:
+    """Bytes of a size that have come from a source, whole files or not."""
+    files = downloads_folder(store, size, source).glob("*")
+    return sum(size_of(path) or 0 for path in files)
+
+
+def downloaded(store: ModelStore, size: str) -> ModelInfo | None:
+    """The GPT-2 of this size if it is in the store. Raises UserError where another model has taken its name."""
+    name = model_name(size)
+    with contextlib.suppress(UserError):
+        info = store.get(name)
+        if info.about.get("source") in SOURCES and info.about.get("size") == size:
+            return info
+    if store.folder(name).exists():
+        raise UserError(f"Another model is already called {name}, the name this download gets. Delete that one first.")
+    return None
+
+
+def download_model(
+    store: ModelStore, size: str, source: str = "openai", *, keep_files: bool | None = None
+) -> Iterator[Downloading | Converting | Saved | Kept]:
+    """Bring a GPT-2 size into the store as `gpt2-<size>`; done at once where it is there.
+
+    `keep_files` None: the downloaded files are deleted after conversion on a Space, where disk is scarce, and kept
+    elsewhere; Saved says where. Whatever interrupts it, the next call goes on with the bytes that have come.
+    Raises UserError.
+    """
+    start, folder = time.monotonic(), downloads_folder(store, size, source)
+    keep = not os.environ.get("SPACE_ID") if keep_files is None else keep_files
+    info = downloaded(store, size)
+    if info is None:
+        fetch = openai_release.fetch_release if source == "openai" else hub.fetch_from_hub
+        yield from fetch(size, folder)
+        with FileLock(folder.with_name(f".{folder.name}.lock"), thread_local=False):
+            info = downloaded(store, size)  # another process may have come first
+            if info is None:
+                info = yield from _put_into_store(store, size, source, folder)
+    if folder.exists() and not keep:
+        shutil.rmtree(folder, ignore_errors=True)
+    elif folder.exists():
+        yield Saved(str(folder))
+    yield _kept(info, start)
+
+
+def _put_into_store(store: ModelStore, size: str, source: str, folder: Path) -> Generator[Converting, None, ModelInfo]:
+    target = folder.with_name(f"{folder.name}.safetensors")
+    about = {"source": source, "size": size, "created": time.time(), **_origin(size, source)}
+    try:
+        config, tokenizer = yield from (_convert_release if source == "openai" else _convert_files)(folder, target)
+        store.save(model_name(size), replace(config, dropout=0.0), target, tokenizer, about)
+    finally:
+        target.unlink(missing_ok=True)
+    return store.get(model_name(size))
+
+
+def _origin(size: str, source: str) -> dict[str, Any]:
+    return {"base_urls": list(openai_release.base_urls())} if source == "openai" else {"repo": hub.REPOS[size]}
+
+
+def _convert_release(folder: Path, target: Path) -> Conversion:
+    config, tokenizer = openai_release.read_hparams(folder), openai_release.release_tokenizer_matches(folder)
+    check_space(target.parent, 4 * config.n_params)
+    yield from openai_release.convert(folder, target)
+    return config, tokenizer
+
+
+def _convert_files(path: Path, target: Path) -> Conversion:
+    source = open_model(path)
+    check_space(target.parent, 4 * source.config.n_params)
+    yield from convert(source, target)
+    return source.config, source.tokenizer
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """UserError where the disk that `folder` is on has not `needed` bytes free."""
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"The model takes {needed / 1e9:.1f} GB on disk and {free / 1e9:.1f} GB are free. "
+            "Delete models or downloads that are no longer needed, then try again."
+        )
+
+
+def _kept(info: ModelInfo, start: float) -> Kept:
+    return Kept(info.name, str(info.folder), info.bytes, time.monotonic() - start)
+
+
+def delete_downloads(store: ModelStore, size: str) -> int:
+    """Delete the files a size was made from, whole or not; the bytes that gives back. The model itself stays."""
+    freed = 0
+    for source in SOURCES:
+        folder = downloads_folder(store, size, source)
+        freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        shutil.rmtree(folder, ignore_errors=True)
+    return freed
+
+
+# Import and export ----------------------------------------------------------------------------------------------------
+
+
+def import_model(store: ModelStore, path: Path, name: str, owner: str | None = None) -> Iterator[Converting | Kept]:
+    """Put a model from disk into the store: a folder in OpenAI's, Hugging Face's or this app's layout, a zip of one, or
+    one file of weights. Raises UserError where it can't be used or the name is taken; then the store is as it was."""
+    start = time.monotonic()
+    store.check_free(name)
+    if not path.exists():
+        raise UserError(f"There is no file or folder {path}. Check the path.")
+    scratches = store.home / "downloads"
+    scratches.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".import-", dir=scratches) as scratch:  # on the store's own disk
+        target = Path(scratch) / "converted.safetensors"
+        config, tokenizer = yield from _convert_any(path, target)
+        about = {"source": "import", "file": path.name, "created": time.time()}
+        store.check_free(name)  # the conversion took its time
+        store.save(name, config, target, tokenizer, about if owner is None else {**about, "owner": owner})
+    yield _kept(store.get(name, owner), start)
+
+
+def _convert_any(path: Path, target: Path) -> Conversion:
+    if path.is_file() and path.suffix not in (".bin", ".pth", ".pt") and zipfile.is_zipfile(path):
+        folder = target.parent / "unpacked"
+        folder.mkdir()
+        with called(folder, path.name):
+            return (yield from _convert_any(unpack(path, folder), target))
+    if path.is_dir() and openai_release.is_release(path):
+        return (yield from _convert_release(path, target))
+    return (yield from _convert_files(path, target))
+
+
+def export_model(store: ModelStore, name: str, target: Path, owner: str | None = None) -> Iterator[Converting | Kept]:
+    """Write a model of the store as a folder that `GPT2LMHeadModel.from_pretrained` opens; it appears when it is whole.
+
+    Raises UserError where there is no such model, or `target` is there and no empty folder.
+    """
+    start, info = time.monotonic(), store.get(name, owner)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UserError(f"{target} is already there. Name a folder that does not exist yet, or an empty one.")
+    target = target.absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    check_space(target.parent, 4 * read_description(info.folder)[0].n_params)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        yield from export_stored(info.folder, Path(scratch) / "model")
+        if target.exists():
+            target.rmdir()
+        (Path(scratch) / "model").rename(target)
+    size = sum(path.stat().st_size for path in target.iterdir())
+    yield Kept(info.name, str(target), size, time.monotonic() - start)

@@ -1,0 +1,298 @@
+"""GPT-2 from scratch: the whole model in one file.
+
+Shapes: B batch, T time (positions), C = n_embd, H heads, D = C / H head width, V vocabulary, L layers.
+
+Module names are those of OpenAI's checkpoint (wte, wpe, h, ln_1, attn.c_attn, ...), so loading needs no table of names.
+Architecture: Radford et al., "Language Models are Unsupervised Multitask Learners" (2019), and its released code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from gpt_demo.errors import UserError
+from gpt_demo.model.fused_loss import head_loss, is_worthwhile
+
+Init = Literal["gpt2", "pytorch"]
+
+WRITTEN_OUT_TO = 512  # longest context whose attention is written out in bf16 on a CPU: memory grows as its square
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a model; field names are OpenAI's hparams.json, so `GPTConfig(**hparams)` works.
+
+    Raises UserError where the numbers do not make a model.
+    """
+
+    n_vocab: int = 50257  # V: size of the vocabulary
+    n_ctx: int = 1024  # the longest context, in tokens
+    n_embd: int = 768  # C: width of the residual stream
+    n_head: int = 12  # H: attention heads per block; must divide n_embd
+    n_layer: int = 12  # L: blocks
+    dropout: float = 0.0  # probability of zeroing, at the four places named in GPT, while training
+    qkv_bias: bool = True  # bias on the query-key-value layer (GPT-2: yes; the book: no)
+    tied_head: bool = True  # output head shares the token embedding (GPT-2: yes; the book: no)
+
+    def __post_init__(self) -> None:
+        for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"{name} is {value!r}; it must be a whole number, at least 1.")
+        if self.n_embd % self.n_head:
+            raise UserError(
+                f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head}), "
+                "because each head takes an equal share of the width. Change one of them."
+            )
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout is {self.dropout}; it must be at least 0 and below 1.")
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters, a tied head counted once."""
+        block = 12 * self.n_embd**2 + 10 * self.n_embd + 3 * self.n_embd * self.qkv_bias
+        heads = 1 if self.tied_head else 2
+        return (heads * self.n_vocab + self.n_ctx) * self.n_embd + self.n_layer * block + 2 * self.n_embd
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+GPT2_SIZES: dict[str, GPTConfig] = {
+    "124M": GPTConfig(n_embd=768, n_head=12, n_layer=12),
+    "355M": GPTConfig(n_embd=1024, n_head=16, n_layer=24),
+    "774M": GPTConfig(n_embd=1280, n_head=20, n_layer=36),
+    "1558M": GPTConfig(n_embd=1600, n_head=25, n_layer=48),
+}
+
+
+class KVCache:
+    """Keys and values of the tokens seen so far, so that a decode step computes only the new ones.
+
+    Room for `capacity` tokens is taken at once: two tensors of shape (L, B, H, capacity, D).
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        batch: int = 1,
+        capacity: int | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.capacity = min(capacity or config.n_ctx, config.n_ctx)
+        shape = (config.n_layer, batch, config.n_head, self.capacity, config.n_embd // config.n_head)
+        self.keys = torch.empty(shape, dtype=dtype, device=device)
+        self.values = torch.empty(shape, dtype=dtype, device=device)
+        self.length = 0
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store k, v (B, H, T, D) behind the `length` tokens there are; all keys and values (B, H, length + T, D)."""
+        end = self.length + k.shape[2]
+        self.keys[layer, :, :, self.length : end] = k
+        self.values[layer, :, :, self.length : end] = v
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row i becomes what row `rows[i]` was: beams that change places take their cache along. rows: (B',) int64."""
+        self.keys = self.keys.index_select(1, rows)
+        self.values = self.values.index_select(1, rows)
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_head = config.n_head
+        self.dropout = config.dropout
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.qkv_bias)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+
+    def forward(self, x: Tensor, layer: int, cache: KVCache | None, weights: list[Tensor] | None) -> Tensor:
+        """x (B, T, C) -> (B, T, C). If `weights` is a list, the softmax is written out and (B, H, T, S) appended."""
+        B, T, C = x.shape
+        q, k, v = self.c_attn(x).split(C, dim=2)
+        q, k, v = (t.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for t in (q, k, v))  # (B, H, T, D)
+        if cache is not None:
+            k, v = cache.extend(layer, k, v)
+        S = k.shape[2]  # keys: those cached and the T new ones
+        dropout = self.dropout if self.training else 0.0
+        if weights is None and q.dtype == torch.bfloat16 and q.device.type == "cpu" and T == S <= WRITTEN_OUT_TO:
+            y = _written_out_attention(q, k, v, dropout)
+        elif weights is None:
+            mask = None if T in (1, S) else _causal_mask(T, S, x.device)
+            y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=T == S and T > 1)
+        else:
+            scores = q @ k.transpose(2, 3) / math.sqrt(C // self.n_head)
+            scores = scores.masked_fill(~_causal_mask(T, S, x.device), float("-inf"))
+            weights.append(scores.softmax(dim=3))
+            y = F.dropout(weights[-1], dropout) @ v
+        out: Tensor = self.c_proj(y.transpose(1, 2).reshape(B, T, C))
+        return out
+
+
+def _written_out_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    """q, k, v (B, H, T, D) in bf16 -> (B, H, T, D). Two batched products and a softmax, causal.
+
+    On a CPU, forward and backward take half the time of PyTorch's fused kernel, at the price of (B, H, T, T) weights.
+    """
+    B, H, T, D = q.shape
+    q, k, v = (t.reshape(B * H, T, D) for t in (q, k, v))
+    future = torch.full((T, T), float("-inf"), dtype=q.dtype).triu(1)
+    scores = torch.baddbmm(future, q, k.transpose(1, 2), alpha=1 / math.sqrt(D))
+    weights = F.dropout(scores.softmax(2, dtype=q.dtype), dropout)
+    return (weights @ v).view(B, H, T, D)
+
+
+def _causal_mask(T: int, S: int, device: torch.device) -> Tensor:
+    """(T, S), True where query i, standing at position S - T + i, may look."""
+    return torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
+
+
+class MLP(nn.Module):
+    """Two layers with GPT-2's GELU between: the tanh approximation its weights were trained with, not the exact one."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+        return out
+
+
+class Block(nn.Module):
+    """Pre-norm: each branch normalises its own input and is added to the residual stream."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd)
+        self.attn = Attention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd)
+        self.mlp = MLP(config)
+        self.drop = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, layer: int, cache: KVCache | None, weights: list[Tensor] | None) -> Tensor:
+        x = x + self.drop(self.attn(self.ln_1(x), layer, cache, weights))
+        x = x + self.drop(self.mlp(self.ln_2(x)))
+        return x
+
+
+class GPT(nn.Module):
+    """GPT-2. Dropout stands at four places: embeddings, attention weights, and the two branches before their sums.
+
+    `init` draws the weights from torch's global generator, in the order of construction: "gpt2" as OpenAI's code does,
+    "pytorch" with the layers' own defaults (what the book relies on).
+    """
+
+    def __init__(self, config: GPTConfig, init: Init = "gpt2") -> None:
+        super().__init__()
+        if init not in get_args(Init):
+            raise UserError(f"init is {init!r}; it must be one of {', '.join(get_args(Init))}.")
+        self.config = config
+        self.wte = nn.Embedding(config.n_vocab, config.n_embd)
+        self.wpe = nn.Embedding(config.n_ctx, config.n_embd)
+        self.drop = nn.Dropout(config.dropout)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd)
+        self.lm_head = None if config.tied_head else nn.Linear(config.n_embd, config.n_vocab, bias=False)
+        if init == "gpt2":
+            self._init_gpt2()
+
+    def _init_gpt2(self) -> None:
+        """Normal 0.02, positions 0.01, biases 0; what feeds the residual stream is divided by sqrt(2L) (paper, 2.3)."""
+        for name, p in self.named_parameters():
+            if name.endswith(".bias"):
+                nn.init.zeros_(p)
+            elif name.endswith("c_proj.weight"):
+                nn.init.normal_(p, std=0.02 / math.sqrt(2 * self.config.n_layer))
+            elif p.dim() == 2:
+                nn.init.normal_(p, std=0.01 if name == "wpe.weight" else 0.02)
+
+    @property
+    def device(self) -> torch.device:
+        return self.wpe.weight.device
+
+    def forward(
+        self, ids: Tensor, targets: Tensor | None = None, cache: KVCache | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """ids (B, T) -> logits (B, T, V) and, if targets (B, T) are given, the mean cross-entropy in nats per token.
+
+        With a cache, `ids` are the new tokens only. Raises UserError if they do not fit into the context.
+        """
+        logits = self.head(self.hidden_states(ids, cache))
+        loss = None if targets is None else F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        return logits, loss
+
+    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """ids, targets (B, T) -> mean cross-entropy in nats per token: forward's loss, for training.
+
+        Under bf16 autocast on a CPU with a large vocabulary the logits are not kept (see fused_loss.py).
+        """
+        x = self.hidden_states(ids)
+        if is_worthwhile(self.head_weight):
+            return head_loss(x.flatten(0, 1), self.head_weight, targets.flatten())
+        return F.cross_entropy(self.head(x).flatten(0, 1), targets.flatten())
+
+    def hidden_states(self, ids: Tensor, cache: KVCache | None = None, weights: list[Tensor] | None = None) -> Tensor:
+        """ids (B, T) -> (B, T, C), what the head reads.
+
+        If `weights` is a list, each layer's attention weights (B, H, T, S) are appended to it (explicit softmax).
+        """
+        T = ids.shape[1]
+        past = cache.length if cache is not None else 0
+        room = cache.capacity if cache is not None else self.config.n_ctx
+        if past + T > room:
+            raise UserError(f"{past + T} tokens do not fit into a context of {room}. Shorten the text.")
+        x = self.drop(self.wte(ids) + self.wpe(torch.arange(past, past + T, device=ids.device)))
+        for layer, block in enumerate(self.h):
+            x = block(x, layer, cache, weights)
+        if cache is not None:
+            cache.length += T
+        out: Tensor = self.ln_f(x)
+        return out
+
+    def head(self, x: Tensor) -> Tensor:
+        """(..., C) -> logits (..., V)."""
+        return F.linear(x, self.head_weight)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(V, C): the token embedding, or the head's own matrix where it is not tied."""
+        return self.wte.weight if self.lm_head is None else self.lm_head.weight
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """While it is entered, by this thread, new layers leave their numbers as they are."""
+
+    DRAWING = frozenset({
+        nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_,
+        Tensor.uniform_, Tensor.normal_, Tensor.fill_, Tensor.zero_,
+    })  # fmt: skip
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        return (args or tuple(kwargs.values()))[0] if func in self.DRAWING else func(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def without_numbers() -> Iterator[None]:
+    """While it is open, models made by this thread have names and shapes only: they stand on the meta device.
+
+    They are filled with `load_state_dict(assign=True)`. A model takes milliseconds, nothing is drawn, and the symbolic
+    mathematics is not loaded (80 MB) that meta tensors need for drawing.
+    """
+    with torch.device("meta"), _NothingDrawn():
+        yield

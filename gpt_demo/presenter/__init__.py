@@ -1,0 +1,1 @@
+"""Scenes for a class, and what they show recorded."""

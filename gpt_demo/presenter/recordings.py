@@ -1,0 +1,246 @@
+"""What the presenter's scenes record of a model, so that a scene plays before its model is loaded.
+
+One function per `show` of a scene (see `gpt_demo.presenter.scenes`): state and model in, JSON out.
+assets/presenter/stage.js draws it, and asks the server for the same where the model is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpt_demo.decoding.generate import BeamsAdvanced, Hypothesis, beam_search
+from gpt_demo.decoding.lab import Drawn, dart, hit, lane_of, race
+from gpt_demo.decoding.transforms import Stage, trace
+from gpt_demo.decoding.writing import next_logits, token_texts
+from gpt_demo.errors import UserError
+from gpt_demo.model.gpt import GPT, GPT2_SIZES
+from gpt_demo.text.tokenizer import Tokenizer
+from gpt_demo.training.history import History
+
+Record = dict[str, Any]
+ROWS = 10
+SAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Player:
+    """A model to be asked, with the state of one scene."""
+
+    model: GPT
+    tokenizer: Tokenizer
+    name: str
+    state: Mapping[str, Any]
+
+    @property
+    def prompt(self) -> list[int]:
+        return self.tokenizer.encode(str(self.state.get("prompt", ""))) or [self.tokenizer.end_of_text]
+
+    @property
+    def about(self) -> Record:
+        """What every recording of a model begins with."""
+        return {
+            "model": self.name,
+            "n_vocab": self.tokenizer.n_vocab,
+            "prompt": [self.piece(id) for id in self.prompt],
+        }
+
+    def piece(self, id: int) -> Record:
+        """A token as it is shown: its text, or its bytes where they are no whole characters."""
+        data = self.tokenizer.token_bytes(id)
+        try:
+            return {"id": id, "text": data.decode("utf-8")}
+        except UnicodeDecodeError:
+            return {"id": id, "text": data.decode("utf-8", errors="replace"), "bytes": data.hex()}
+
+    def whole(self, key: str, default: int) -> int:
+        value = self.state.get(key, default)
+        if type(value) is not int or value < 0:
+            raise UserError(f"{key} of a scene is {value!r}; it must be a whole number of at least 0.")
+        return value
+
+
+# The next token -------------------------------------------------------------------------------------------------------
+
+
+def record_tokens(player: Player) -> Record:
+    """The prompt's tokens alone."""
+    return player.about
+
+
+def record_distribution(player: Player) -> Record:
+    """The distribution of the token after the prompt at every stage, of the model's first ten tokens, and the dart."""
+    logits, prompt = next_logits(player.model, player.tokenizer, player.prompt), player.prompt
+    lane = lane_of({**player.state, "name": "", "beams": 0})
+    context = torch.tensor([prompt[-player.model.config.n_ctx :]])
+    stages = trace(logits, context, lane.transforms)
+    shown = logits.sort(descending=True, stable=True).indices[:ROWS].tolist()
+    lowest = int(logits.argmin())
+    u = dart(player.whole("seed", 1), len(prompt))
+    return {
+        **player.about,
+        "tokens": [{**player.piece(id), "logit": _round(logits[id])} for id in shown],
+        "lowest": {**player.piece(lowest), "logit": _round(logits[lowest])},
+        "stages": [_stage(stage, shown) for stage in stages],
+        "dart": _dart(player, stages[-1].logits, u, greedy=lane.greedy),
+    }
+
+
+def _stage(stage: Stage, shown: list[int]) -> Record:
+    p = stage.logits.double().softmax(0)
+    others = p.clone()  # summed, not 1 less the others' sum: where nothing is left it must be 0
+    others[shown] = 0
+    return {
+        "name": stage.name,
+        "kept": stage.kept,
+        "removed_mass": _round(stage.removed_mass),
+        "entropy": _round(torch.special.entr(p).sum()),
+        "probabilities": [_round(p[id]) for id in shown],
+        "others": _round(others.sum()),
+    }
+
+
+def _dart(player: Player, logits: Tensor, u: float, *, greedy: bool) -> Record:
+    """What is chosen, where its part of the cumulative bar begins and ends, and the first parts of that bar."""
+    p, order = logits.double().softmax(0).sort(descending=True, stable=True)
+    ends = p.cumsum(0) / p.sum()
+    id = int(logits.argmax()) if greedy else hit(logits.double().softmax(0), u)
+    places = [i for i in range(ROWS) if i < len(p) and p[i] > 0]
+
+    def part(place: int) -> Record:
+        begin = ends[place - 1] if place else 0.0
+        return {**player.piece(int(order[place])), "from": _round(begin), "to": _round(ends[place])}
+
+    hit_part = part(int((order == id).nonzero()[0, 0]))
+    return {**hit_part, "u": None if greedy else u, "bar": [part(place) for place in places]}
+
+
+# Texts ----------------------------------------------------------------------------------------------------------------
+
+
+def record_text(player: Player) -> Record:
+    """What is written after the prompt, each token with its dart and probability."""
+    return {**player.about, "tokens": _drawn(player, player.state)}
+
+
+def record_lanes(player: Player) -> Record:
+    """The same for every lane of a race, with the same darts."""
+    lanes = player.state.get("lanes", [])
+    if any(lane.get("beams") for lane in lanes):
+        raise UserError("A lane of a recorded race can't be a beam search. Give it a scene of its own.")
+    return {**player.about, "lanes": [{"name": lane["name"], "tokens": _drawn(player, lane)} for lane in lanes]}
+
+
+def _drawn(player: Player, lane: Mapping[str, Any]) -> list[Record]:
+    end = player.tokenizer.end_of_text if player.state.get("stop", True) else None
+    seed, count = player.whole("seed", 1), player.whole("length", 40)
+    how = lane_of({**lane, "beams": 0})
+    events = list(race(player.model, player.tokenizer.n_vocab, player.prompt, [how], seed, count, end))
+    drawn = [event for event in events if isinstance(event, Drawn)]
+    texts = token_texts(player.tokenizer, [event.id for event in drawn])
+    return [
+        {
+            "id": event.id,
+            "text": text,
+            "u": event.u,
+            "logprob": _round(event.logprob),
+            "raw_logprob": _round(event.raw_logprob),
+            "rank": event.rank,
+        }
+        for event, text in zip(drawn, texts, strict=True)
+    ]
+
+
+def record_beams(player: Player) -> Record:
+    """A beam search step by step, its results, and what greedy decoding and one drawn text come to beside them."""
+    search = player.state.get("beams") or {}
+    count = int(search.get("length", 20))
+    steps: list[BeamsAdvanced] = list(
+        beam_search(
+            player.model,
+            player.prompt,
+            int(search.get("beams", 4)),
+            count,
+            float(search.get("length_penalty", 1.0)),
+            player.tokenizer.end_of_text if player.state.get("stop", True) else None,
+            early_stopping=bool(search.get("early", False)),
+            n_vocab=player.tokenizer.n_vocab,
+        )
+    )
+    beside = Player(player.model, player.tokenizer, player.name, {**player.state, "length": count})
+    others = {"greedy": {"greedy": True}, "drawn": {"steps": player.state.get("steps", ())}}
+    return {
+        **player.about,
+        "steps": [_beams(player, step) for step in steps],
+        "best": [_path(player, list(h.ids), h.logprob) for h in steps[-1].best],
+        "beside": {name: _drawn_path(beside, lane) for name, lane in others.items()},
+    }
+
+
+def _beams(player: Player, step: BeamsAdvanced) -> Record:
+    def node(h: Hypothesis) -> Record:
+        return {**player.piece(h.id), "parent": h.parent, "logprob": _round(h.logprob)}
+
+    return {name: [node(h) for h in getattr(step, name)] for name in ("live", "finished", "pruned")}
+
+
+def _drawn_path(player: Player, lane: Mapping[str, Any]) -> Record:
+    tokens = _drawn(player, lane)
+    return _path(player, [token["id"] for token in tokens], sum(token["raw_logprob"] for token in tokens))
+
+
+def _path(player: Player, ids: list[int], logprob: float) -> Record:
+    return {"ids": ids, "texts": token_texts(player.tokenizer, ids), "logprob": _round(logprob)}
+
+
+# What needs no model --------------------------------------------------------------------------------------------------
+
+
+def record_training(history: History, run: str) -> Record:
+    """What a run wrote after one prompt at five of its samples, the first and last among them, with the losses then."""
+    if history.started is None or len(history.samples) < 2:
+        raise UserError(f"The run {run} has no samples to show. Train it with a sample_interval above 0.")
+    n = min(SAMPLES, len(history.samples))
+    chosen = [history.samples[round(i * (len(history.samples) - 1) / (n - 1))] for i in range(n)]
+    losses = dict(zip(history.evaluations["step"], history.evaluations["val_loss"], strict=True))
+
+    def loss(step: int) -> float:
+        """Of the last evaluation at or before the step."""
+        return losses[max((at for at in losses if at <= step), default=min(losses))]
+
+    train = history.started.config["train"]
+    return {
+        "run": run,
+        "prompt": train["sample_prompt"],
+        "temperature": train["sample_temperature"],
+        "uniform": _round(history.started.references["uniform"]),
+        "samples": [{"step": s.step, "text": s.text, "val_loss": _round(loss(s.step))} for s in chosen],
+    }
+
+
+def record_sizes() -> Record:
+    """GPT-2's four sizes."""
+    names = ("n_layer", "n_head", "n_embd", "n_ctx", "n_vocab", "n_params")
+    return {"sizes": [{"name": size, **{n: getattr(c, n) for n in names}} for size, c in GPT2_SIZES.items()]}
+
+
+# The deck -------------------------------------------------------------------------------------------------------------
+
+OF_A_MODEL: dict[str, Callable[[Player], Record]] = {
+    "tokens": record_tokens,
+    "logits": record_distribution,
+    "softmax": record_distribution,
+    "distribution": record_distribution,
+    "text": record_text,
+    "lanes": record_lanes,
+    "beams": record_beams,
+}
+
+
+def _round(value: float | Tensor) -> float:
+    """Six digits: more than is shown, and a smaller file."""
+    return float(f"{float(value):.6g}")

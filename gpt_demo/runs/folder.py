@@ -1,0 +1,137 @@
+"""A run on disk: everything that is needed to show it, and to go on with it after its process has died."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from gpt_demo.errors import UserError
+from gpt_demo.events import Event, training_event
+from gpt_demo.training.history import History
+
+Status = Literal["waiting", "running", "paused", "stopped", "interrupted", "finished", "failed"]
+
+
+class RunFolder:
+    """One run: run.json (what it is and how it stands), text.txt, tokenizer.json, events.jsonl, a checkpoint."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """run.json; UserError where it is missing or damaged."""
+        try:
+            record = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"The run {self.name} can't be read: {error}") from error
+        if not isinstance(record, dict):
+            raise UserError(f"The run {self.name} can't be read: its run.json holds no settings.")
+        return record
+
+    def update(self, **changes: Any) -> None:
+        """Change entries of run.json: whole or not at all."""
+        record = self.info if (self.path / "run.json").exists() else {}
+        fresh = self.path / f".run.json.{os.getpid()}.{threading.get_ident()}"
+        fresh.write_text(json.dumps({**record, **changes}, indent=2), encoding="utf-8")
+        os.replace(fresh, self.path / "run.json")
+
+    @property
+    def status(self) -> Status:
+        """As run.json says; a run that no process works on any more was interrupted."""
+        status = self._said()
+        if status in ("running", "waiting") and not self.is_locked():
+            status = self._said()  # it may have ended between the two looks; its ending is written before it is let go
+            return "interrupted" if status in ("running", "waiting") else status
+        return status
+
+    def _said(self) -> Status:
+        status: Status = self.info.get("status", "interrupted")
+        return status
+
+    @property
+    def message(self) -> str:
+        return str(self.info.get("message", ""))
+
+    def lock(self) -> FileLock:
+        """Take the run for this process; its death frees it, as `release` does. UserError where it is taken."""
+        lock = self._file_lock()
+        try:
+            lock.acquire(timeout=0.5, poll_interval=0.01)  # somebody's look at the status holds it for a moment
+        except Timeout:
+            raise UserError(f"The run {self.name} is already going on.") from None
+        return lock
+
+    def is_locked(self) -> bool:
+        """Whether a process works on it."""
+        try:
+            with self._file_lock().acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def _file_lock(self) -> FileLock:
+        return FileLock(self.path / ".lock", thread_local=False)
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[Callable[[Status], None]]:
+        """Hold the run while this process works on it in the foreground; gives a function that says how it ended.
+
+        Raises UserError if somebody else works on it; a UserError inside makes the run failed.
+        """
+        endings: list[Status] = []
+        lock = self.lock()
+        try:
+            self.update(status="running", message="")
+            yield endings.append
+            self.update(status=endings[-1] if endings else "interrupted")
+        except UserError as error:
+            self.update(status="failed", message=str(error))
+            raise
+        finally:
+            lock.release()
+
+    def events(self) -> Iterator[Event]:
+        """What has been recorded. Lines of another version, or written by half when a process died, are left out."""
+        path = self.path / "events.jsonl"
+        if not path.exists():
+            return
+        with path.open("rb") as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError):
+                    yield training_event(line)
+
+    def record(self, events: Generator[Event, None, None], step: int = 0) -> Generator[Event, None, None]:
+        """Pass the events on and append each to events.jsonl; what was recorded of steps from `step` on is dropped."""
+        path, fresh = self.path / "events.jsonl", self.path / ".events.jsonl.new"
+        with fresh.open("w", encoding="utf-8") as file:
+            file.writelines(e.to_json() + "\n" for e in self.events() if _belongs_before(e, step))
+        os.replace(fresh, path)
+        with path.open("a", encoding="utf-8") as file, contextlib.closing(events):
+            for event in events:
+                file.write(event.to_json() + "\n")
+                file.flush()
+                yield event
+
+    def history(self) -> History:
+        """All recorded events as columns."""
+        history = History()
+        for event in self.events():
+            history.add(event)
+        return history
+
+
+def _belongs_before(event: Event, step: int) -> bool:
+    """Whether a run that goes on from `step` keeps this event. Where nothing was done, nothing is kept."""
+    return step > 0 and event.kind != "finished" and getattr(event, "step", 0) < step

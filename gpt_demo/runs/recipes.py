@@ -1,0 +1,313 @@
+"""The wiring that the page and the command line share: prepare a text, create a run, train it, keep its model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpt_demo.devices import pick_device, resolve_precision
+from gpt_demo.errors import UserError
+from gpt_demo.events import Event, Finished, Saved, Started, Stepped
+from gpt_demo.exchange.huggingface import export_folder
+from gpt_demo.memory import give_back_memory
+from gpt_demo.model.gpt import GPT, without_numbers
+from gpt_demo.runs.runs import RunFolder, Runs
+from gpt_demo.store.folder import check_name, load_model, load_weights
+from gpt_demo.store.store import ModelInfo, ModelStore
+from gpt_demo.text.data import Split, check_length, clean_text, split_text
+from gpt_demo.text.tokenizer import Tokenizer, make
+from gpt_demo.training.checkpoint import BASE, latest, link_base, load_checkpoint, plain_weights, save_checkpoint
+from gpt_demo.training.config import RunConfig
+from gpt_demo.training.estimate import check_memory
+from gpt_demo.training.evaluation import reference_losses
+from gpt_demo.training.loop import TrainingDiverged, TrainState, make_optimizer, train
+from gpt_demo.training.lora import freeze
+from gpt_demo.training.plan import Plan
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A text made ready for a configuration; `config` has the vocabulary's real size and the prompt filled in."""
+
+    config: RunConfig
+    tokenizer: Tokenizer
+    split: Split
+    plan: Plan
+
+
+def prepare(text: str, config: RunConfig, tokenizer: Tokenizer | None = None) -> Prepared:
+    """Tokenise and split, with the given tokenizer or the one the configuration names.
+
+    Raises UserError where the text is too short, saying by how much, and where a setting does not fit the model.
+    """
+    if not text.strip():
+        raise UserError("There is no text to train on yet. Upload a file, paste a text, or take the sample story.")
+    tokenizer = tokenizer or make(config.data.tokenizer, text, config.model.n_vocab)
+    split = split_text(text, tokenizer, config.data.val_fraction, config.data.split)
+    check_against_model(config)
+    check_length(split, config.train.window_length(config.model.n_ctx), "window" if config.train.window else "n_ctx")
+    changes: dict[str, Any] = {"n_vocab": tokenizer.n_vocab}
+    if not config.train.sample_prompt:
+        changes["sample_prompt"] = first_words(text)
+    config = config.changed(changes)
+    return Prepared(config, tokenizer, split, Plan.of(config.train, config.model.n_ctx, len(split.train)))
+
+
+def check_against_model(config: RunConfig) -> None:
+    """UserError where a training setting is impossible for a model of this shape."""
+    shape, train = config.model, config.train
+    if train.window > shape.n_ctx:
+        raise UserError(f"window is {train.window}; it must be at most n_ctx, {shape.n_ctx} for this model.")
+    if train.trainable == "lora" and train.lora_rank > shape.n_embd:
+        raise UserError(f"lora_rank is {train.lora_rank}; it must be at most n_embd, {shape.n_embd} for this model.")
+
+
+def first_words(text: str, count: int = 3) -> str:
+    """How the first real paragraph begins: a prompt that fits the text."""
+    paragraphs = [p for p in text.splitlines() if len(p.split()) > 10] or [text]
+    return " ".join(paragraphs[0].replace("<|endoftext|>", " ").split()[:count])[:80]
+
+
+def create_run(
+    runs: Runs,
+    store: ModelStore,
+    text: str,
+    config: RunConfig,
+    *,
+    preset_name: str = "quick",
+    name: str | None = None,
+    base: str | None = None,
+    owner: str | None = None,
+    source: str = "",
+) -> RunFolder:
+    """Check everything and write the new run's folder; nothing is trained yet. `base`: a stored model to go on from.
+
+    Raises UserError on anything that would fail later: the text, the settings, the name, the memory.
+    """
+    text = clean_text(text)
+    tokenizer, parent = None, store.get(base, owner) if base else None
+    if parent is not None:
+        tokenizer = Tokenizer.load(parent.folder / "tokenizer.json")
+        config = continued(config, parent, tokenizer)
+    prepared = prepare(text, config, tokenizer)
+    check_memory(prepared.config, from_model=parent is not None)
+    name = name or runs.free_name(preset_name, lambda n: store.folder(n).exists() or store.folder(n + BEST).exists())
+    check_run_name(name, store)
+    folder = runs.create(
+        name,
+        owner,
+        {"text.txt": text, "tokenizer.json": json.dumps(prepared.tokenizer.to_dict())},
+        config=prepared.config.to_dict(),
+        preset=preset_name,
+        base=base,
+        source=source,
+    )
+    try:
+        if parent is not None:
+            link_base(parent.folder / "model.safetensors", folder.path)
+    except OSError:  # the disk is full, or the model has just been deleted
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    return folder
+
+
+def continued(config: RunConfig, parent: ModelInfo, tokenizer: Tokenizer) -> RunConfig:
+    """The configuration of a run that goes on from a stored model: it keeps that model's shape and tokenizer."""
+    if parent.config.n_vocab != tokenizer.n_vocab:
+        raise UserError(f"The model {parent.name} has more tokens than its tokenizer, so it can't be trained further.")
+    shape = replace(parent.config, dropout=config.model.dropout)
+    return RunConfig(replace(config.data, tokenizer=tokenizer.kind), shape, config.train)
+
+
+def check_run_name(name: str, store: ModelStore) -> None:
+    """UserError where the models of a run, NAME and NAME-best, can't be called so."""
+    check_name(name, 64 - len(BEST))
+    if name.endswith(BEST):
+        raise UserError(f"Names that end in {BEST} are kept for the best model of a run. Choose another name.")
+    store.check_free(name)
+    store.check_free(name + BEST)
+
+
+def resume_run(folder: RunFolder, changes: Mapping[str, Any] | None = None) -> None:
+    """Let a run go on from its last checkpoint; of its settings only its length and how it is watched may change.
+
+    Raises UserError on other changes and where nothing is left to do.
+    """
+    changes = dict(changes or {})
+    fixed = set(changes) - MAY_CHANGE
+    if fixed:
+        raise UserError(
+            f"A resumed run keeps its {', '.join(sorted(fixed))}. What may change: {', '.join(sorted(MAY_CHANGE))}."
+        )
+    if folder.is_locked():
+        raise UserError(f"The run {folder.name} is already going on.")
+    config = _config(folder).with_length(changes)
+    prepared = _prepared(folder, config)
+    check_memory(config)
+    done, total = _steps_done(folder), prepared.plan.total_steps
+    if done > total or (done == total and folder.status == "finished"):
+        raise UserError(f"The run {folder.name} has done all its {done} steps. To go on, raise max_steps above {done}.")
+    folder.update(config=config.to_dict())
+
+
+def _config(folder: RunFolder) -> RunConfig:
+    return RunConfig.from_dict(folder.info.get("config", {}))
+
+
+def _prepared(folder: RunFolder, config: RunConfig) -> Prepared:
+    """The run's text, tokenised and split again."""
+    try:
+        text = (folder.path / "text.txt").read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"The text of the run {folder.name} can't be read: {error}") from error
+    return prepare(text, config, Tokenizer.load(folder.path / "tokenizer.json"))
+
+
+def _steps_done(folder: RunFolder) -> int:
+    """According to the last checkpoint."""
+    checkpoint = latest(folder.path)
+    return int(checkpoint.name.split("-")[1]) if checkpoint else 0
+
+
+BEST = "-best"  # what the name of a run's best model ends in
+MAY_CHANGE = {
+    "epochs", "max_steps", "eval_interval", "eval_batches", "sample_interval", "sample_prompt", "sample_tokens",
+    "sample_temperature", "sample_top_k", "target_loss", "save_seconds",
+}  # fmt: skip
+
+
+def train_job(folder: RunFolder, store: ModelStore) -> Generator[Event, None, None]:
+    """Begin the run of a folder, or go on from its last checkpoint, and record its events.
+
+    Saves as it goes and when it is closed after a `Stepped`; when it is finished, the model goes into the store.
+    """
+    return folder.record(_train_job(folder, store), _steps_done(folder))
+
+
+def _train_job(folder: RunFolder, store: ModelStore) -> Generator[Event, None, None]:
+    config = _config(folder)
+    prepared = _prepared(folder, config)
+    device = pick_device()
+    precision = folder.info.get("precision") or resolve_precision(config.train.precision, device, config.model.n_embd)
+    folder.update(precision=precision)
+    state = _open_state(folder, config, device)
+    yield _started(folder, prepared, state, device, precision)
+
+    saved_at, saved_step, whole = time.monotonic(), state.step, False
+    finished: Finished | None = None
+    try:
+        for event in train(state, prepared.split, prepared.tokenizer, config.train, precision):
+            if isinstance(event, Finished):
+                finished, whole = event, True
+                break
+            whole = isinstance(event, Stepped)
+            yield event
+            if whole and time.monotonic() - saved_at >= config.train.save_seconds:
+                path = save_checkpoint(folder.path, state)
+                saved_at, saved_step = time.monotonic(), state.step
+                yield Saved(str(path))
+            whole = False  # now the next step is computed
+    except TrainingDiverged:
+        whole = True  # the step was not taken
+        raise
+    finally:
+        if whole and (state.step > saved_step or latest(folder.path) is None):
+            save_checkpoint(folder.path, state)
+        del state  # so that keeping the model has its memory
+        give_back_memory()
+    if finished is not None:
+        yield Saved(str(keep_model(folder, store)))
+        yield finished
+
+
+def _open_state(folder: RunFolder, config: RunConfig, device: torch.device) -> TrainState:
+    """The last checkpoint's state, or a new one: seeded, then built at once."""
+    checkpoint = latest(folder.path)
+    if checkpoint is not None:
+        return load_checkpoint(checkpoint, config.train, device)
+    torch.manual_seed(config.train.seed)
+    if folder.info.get("base"):
+        with without_numbers():
+            model = GPT(config.model, "pytorch")
+        load_weights(model, folder.path / BASE)
+    else:
+        model = GPT(config.model, config.train.init)
+    freeze(model, config.train)
+    model = model.to(device)
+    return TrainState(model, make_optimizer(model, config.train))
+
+
+def _started(folder: RunFolder, prepared: Prepared, state: TrainState, device: torch.device, precision: str) -> Started:
+    config = prepared.config
+    return Started(
+        run=folder.name,
+        step=state.step,
+        total_steps=prepared.plan.total_steps,
+        steps_per_epoch=prepared.plan.steps_per_epoch,
+        tokens_per_epoch=prepared.plan.tokens_per_epoch,
+        total_tokens=prepared.plan.total_steps * prepared.plan.tokens_per_step,
+        n_params=config.model.n_params,
+        n_vocab=config.model.n_vocab,
+        train_tokens=len(prepared.split.train),
+        val_tokens=len(prepared.split.val),
+        device=device.type,
+        precision=precision,
+        references=reference_losses(prepared.split.train, config.model.n_vocab),
+        config=config.to_dict(),
+    )
+
+
+def keep_model(folder: RunFolder, store: ModelStore) -> Path:
+    """Put the run's last checkpoint into the store under the run's name, its best one as `<name>-best` if another.
+
+    Raises UserError if the run has no checkpoint yet.
+    """
+    for _ in range(5):
+        checkpoint = latest(folder.path)
+        if checkpoint is None:
+            raise UserError(f"The run {folder.name} has not saved anything yet, so there is no model to keep.")
+        try:
+            return _keep(folder, checkpoint, store)
+        except FileNotFoundError:
+            continue  # the run goes on, and has just replaced its checkpoint by a newer one
+    raise UserError(f"The checkpoint of the run {folder.name} can't be read. Stop the run and try again.")
+
+
+def _keep(folder: RunFolder, checkpoint: Path, store: ModelStore) -> Path:
+    info, shape = folder.info, _config(folder).model
+    numbers = json.loads((checkpoint / "state.json").read_text())
+    last, best = numbers["step"] - 1, numbers["best_step"]
+    weights = plain_weights(checkpoint)
+    best_weights = plain_weights(checkpoint, f"best-{best}.safetensors") if best not in (None, last) else None
+    tokenizer = Tokenizer.load(folder.path / "tokenizer.json")
+    about = {key: info.get(key) for key in ("owner", "source", "preset", "base")}
+    about |= {"run": folder.name, "created": time.time()}
+    best_name = folder.name + BEST
+    if best_weights is not None:
+        at_best = {"step": best, "val_loss": numbers["best_val_loss"]}
+        store.save(best_name, shape, best_weights, tokenizer, {**about, **at_best})
+    elif store.folder(best_name).exists():  # from when the run had gone less far
+        store.delete(best_name, info.get("owner"))
+    at_end = {"step": last, "train_loss": numbers["train_loss"], "val_loss": numbers["val_loss"]}
+    return store.save(folder.name, shape, weights, tokenizer, {**about, **at_end})
+
+
+def export_model(folder: RunFolder, target: Path, *, for_transformers: bool) -> None:
+    """Write the run's last model into the folder `target`, in this app's layout or in the one transformers opens.
+
+    Raises UserError if nothing has been saved yet.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = keep_model(folder, ModelStore(Path(scratch), starter=None))
+        if for_transformers:
+            export_folder(*load_model(kept), target)
+        else:
+            shutil.copytree(kept, target)

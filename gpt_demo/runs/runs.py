@@ -1,0 +1,239 @@
+"""A run: a job on a thread plus its folder on disk, so that it outlives its browser tab and its process."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from gpt_demo.errors import UserError
+from gpt_demo.events import Event, Stepped
+from gpt_demo.runs.folder import RunFolder, Status
+from gpt_demo.store.folder import check_name, remove_folder
+from gpt_demo.training.history import History
+
+__all__ = ["Job", "Run", "RunFolder", "Runs", "Status"]
+
+Job = Callable[[RunFolder], Generator[Event, None, None]]
+
+
+class Line:
+    """First come, first served: trainings of one process share the processor and torch's random state."""
+
+    def __init__(self) -> None:
+        self.news = threading.Condition()  # told of every change: of the line, and of every run's events
+        self.runs: list[Run] = []
+
+    def tell(self) -> None:
+        with self.news:
+            self.news.notify_all()
+
+    @contextlib.contextmanager
+    def turn(self, run: Run) -> Iterator[None]:
+        """Until it is the run's turn, or it is told to end. It stands in the line already."""
+        with self.news:
+            self.news.wait_for(lambda: self.runs[0] is run or run.ending is not None)
+        try:
+            yield
+        finally:
+            with self.news:
+                self.runs.remove(run)
+                self.news.notify_all()
+
+
+class Run:
+    """A run being worked on by a thread of this process. Raises UserError where another one works on it."""
+
+    def __init__(self, folder: RunFolder, job: Job, line: Line) -> None:
+        self.folder = folder
+        self.history = History()
+        self.events: list[Event] = []  # of this thread; what was recorded before is in the history
+        self.error: Exception | None = None
+        self.ending: Literal["paused", "stopped"] | None = None  # what stop() asked for
+        self.alive = True
+        self._job = job
+        self._line = line
+        self._lock = folder.lock()
+        try:
+            folder.update(status="waiting", message="")
+            for event in folder.events():
+                self.history.add(event)
+        except BaseException:
+            self._lock.release()
+            raise
+        line.runs.append(self)
+        self._thread = threading.Thread(target=self._work, name=f"run-{folder.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self, ending: Literal["paused", "stopped"] = "stopped") -> None:
+        """Ask the run to end after its present step, its state saved. Returns at once; `join` waits."""
+        self.ending = ending
+        self._line.tell()
+
+    def join(self, timeout: float | None = None) -> None:
+        self._thread.join(timeout)
+
+    def follow(self, start: int = 0) -> Iterator[list[Event]]:
+        """Batches of events from number `start` on, as they come, until the run ends; its exception is raised then."""
+        while batch := self._events_from(start):
+            yield batch
+            start += len(batch)
+        if self.error is not None:
+            raise self.error
+
+    def _events_from(self, start: int) -> list[Event]:
+        """Waits until there are some; none when the run has ended."""
+        with self._line.news:
+            self._line.news.wait_for(lambda: len(self.events) > start or not self.alive)
+        return self.events[start:]
+
+    def _work(self) -> None:
+        status: Status = "failed"
+        message = ""
+        try:
+            with self._line.turn(self):
+                if self.ending is None:
+                    self.folder.update(status="running")
+                    self._drain()
+            finished = bool(self.events) and self.events[-1].kind == "finished"
+            status = "finished" if finished or self.ending is None else self.ending
+        except UserError as error:
+            self.error, message = error, str(error)
+        except Exception as error:  # kept for every reader; the page says it in a sentence
+            self.error = error
+            message = f"The run ended because of an error in the app: {type(error).__name__}: {error}"
+        finally:
+            self._end(status, " ".join(message.split()))
+
+    def _end(self, status: Status, message: str) -> None:
+        """Whatever happened, the run is free again and its readers are told."""
+        with contextlib.suppress(UserError, OSError):  # the folder is gone or the disk is full: it reads as interrupted
+            self.folder.update(status=status, message=message)
+        self._lock.release()
+        self.alive = False
+        self._line.tell()
+
+    def _drain(self) -> None:
+        with contextlib.closing(self._job(self.folder)) as events:
+            for event in events:
+                self.history.add(event)
+                self.events.append(event)
+                self._line.tell()
+                if self.ending is not None and isinstance(event, Stepped):
+                    break
+
+
+class Runs:
+    """All runs under one folder. One training at a time works in this process; the others wait for their turn."""
+
+    def __init__(self, home: Path, *, see_all: bool = False) -> None:
+        self.home = home / "runs"
+        self._see_all = see_all
+        self._live: dict[str, Run] = {}
+        self._line = Line()
+        self._lock = threading.Lock()
+        self._read: dict[str, tuple[object, History]] = {}  # histories of runs that are not live, and of which file
+
+    def create(self, name: str, owner: str | None, files: dict[str, str], **info: Any) -> RunFolder:
+        """A new run's folder with its files: whole or not at all. UserError if the name is taken."""
+        folder, fresh = self.home / check_name(name), self.home / f".{name}.new.{threading.get_ident()}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        try:
+            for file, content in files.items():
+                (fresh / file).write_text(content, encoding="utf-8", newline="")
+            RunFolder(fresh).update(name=name, owner=owner, created=time.time(), status="paused", message="", **info)
+            with self._lock:
+                if folder.exists():
+                    raise FileExistsError
+                fresh.rename(folder)
+        except OSError:
+            shutil.rmtree(fresh, ignore_errors=True)
+            if not folder.exists():
+                raise
+            raise UserError(f"There is already a run called {name}. Choose another name, or resume that one.") from None
+        return RunFolder(folder)
+
+    def free_name(self, stem: str, is_taken: Callable[[str], bool] = lambda name: False) -> str:
+        """`stem-1`, `stem-2`, ...: the first that no run has and nothing else has taken."""
+        names = (f"{stem}-{i}" for i in range(1, 1_000_000))
+        return next(name for name in names if not (self.home / name).exists() and not is_taken(name))
+
+    def list(self, owner: str | None = None) -> list[RunFolder]:
+        """The runs `owner` may see, the newest first."""
+        found = []
+        for path in self.home.glob("[!.]*/run.json"):
+            with contextlib.suppress(UserError):
+                info = RunFolder(path.parent).info
+                if self._may_see(info, owner):
+                    found.append((float(info.get("created") or 0), path.parent))
+        return [RunFolder(path) for _, path in sorted(found, reverse=True)]
+
+    def _may_see(self, info: dict[str, Any], owner: str | None) -> bool:
+        return self._see_all or info.get("owner") in (None, owner)
+
+    def get(self, name: str, owner: str | None = None) -> RunFolder:
+        """Raises UserError naming the runs there are."""
+        with contextlib.suppress(UserError):
+            folder = RunFolder(self.home / check_name(name))
+            if self._may_see(folder.info, owner):
+                return folder
+        names = ", ".join(folder.name for folder in self.list(owner)[:20]) or "none yet"
+        raise UserError(f"There is no run called {name[:80]!r}. There are: {names}.")
+
+    def live(self, name: str) -> Run | None:
+        """The run of that name that this process works on, if any."""
+        run = self._live.get(name)
+        return run if run is not None and run.alive else None
+
+    def history(self, folder: RunFolder) -> History:
+        """Of a live run what its thread collects, of another what is on disk. To be looked at, not changed."""
+        run = self.live(folder.name)
+        if run is not None:
+            return run.history
+        try:
+            stat = (folder.path / "events.jsonl").stat()
+        except OSError:
+            return History()
+        stamp = (stat.st_mtime_ns, stat.st_size)
+        if folder.name not in self._read or self._read[folder.name][0] != stamp:
+            self._read = {**dict(list(self._read.items())[-15:]), folder.name: (stamp, folder.history())}
+        return self._read[folder.name][1]
+
+    def busy(self) -> bool:
+        """Whether a training is running or waiting in this process."""
+        return bool(self._line.runs)
+
+    def waiting(self) -> int:
+        """How many trainings of this process wait for their turn."""
+        return max(0, len(self._line.runs) - 1)
+
+    def start(self, folder: RunFolder, job: Job) -> Run:
+        """Put a thread to work on the run; UserError if somebody already does."""
+        with self._lock:
+            run = Run(folder, job, self._line)
+            self._live = {**{name: old for name, old in self._live.items() if old.alive}, folder.name: run}
+            return run
+
+    def delete(self, name: str, owner: str | None = None) -> None:
+        """Stop the run if it is going on, and remove its folder. UserError if another process works on it."""
+        folder = self.get(name, owner)
+        run = self.live(name)
+        if run is not None:
+            run.stop()
+            run.join()
+        if folder.is_locked():
+            raise UserError(f"Another process works on the run {name}. Stop it there first.")
+        remove_folder(folder.path)
+
+    def close(self) -> None:
+        """Stop all runs of this process and wait until their states are saved."""
+        live = [run for run in self._live.values() if run.alive]
+        for run in live:
+            run.stop("paused")
+        for run in live:
+            run.join(60)

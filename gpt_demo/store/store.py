@@ -1,0 +1,171 @@
+"""The models there are: on disk a folder each, in memory what is in use."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpt_demo.devices import total_memory
+from gpt_demo.errors import UserError
+from gpt_demo.model.gpt import GPT, GPT2_SIZES, GPTConfig
+from gpt_demo.paths import ASSETS
+from gpt_demo.store.folder import (
+    MAPPED_FROM,
+    MODEL_FILES,
+    check_name,
+    load_model,
+    read_description,
+    remove_folder,
+    restore_folder,
+    save_model,
+)
+from gpt_demo.store.loaded import Loaded, LoadedModels
+from gpt_demo.text.tokenizer import Tokenizer
+
+STARTER = "starter"
+RESERVED = {STARTER, *(f"gpt2-{size}" for size in GPT2_SIZES)}  # what the app itself provides is called so
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One model of the store."""
+
+    name: str
+    folder: Path
+    config: GPTConfig
+    about: Mapping[str, Any]
+    bytes: int  # on disk
+    modified: float  # seconds since 1970
+
+    @property
+    def owner(self) -> str | None:
+        owner: str | None = self.about.get("owner")
+        return owner
+
+
+def owner_key(token: str) -> str:
+    """What is written to disk of a visitor's secret token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class ModelStore:
+    """The models under one folder and the starter model that comes with the app.
+
+    A model that belongs to a visitor (`about["owner"]`) is only seen with that owner's key. `see_all` (the command
+    line: who can read the files may read the models) lifts that.
+    """
+
+    def __init__(
+        self, home: Path, starter: Path | None = ASSETS / STARTER, *, see_all: bool = False, budget: int | None = None
+    ) -> None:
+        """`budget`: bytes that models in memory may take together, by default 60 % of what the machine has."""
+        self.home = home
+        self._starter = starter if starter and (starter / "config.json").exists() else None
+        self._see_all = see_all
+        self.memory = LoadedModels(budget if budget is not None else total_memory() * 6 // 10)
+        self._loading = threading.Lock()
+        self._saving = threading.Lock()
+        for old in (home / "models").glob(".*.old"):
+            restore_folder(old.with_name(old.name[1 : -len(".old")]))
+
+    def folder(self, name: str) -> Path:
+        """Where a model of this name is or would be; UserError on a name that can't be a folder's."""
+        return self.home / "models" / check_name(name)
+
+    def list(self, owner: str | None = None) -> list[ModelInfo]:
+        """The models that `owner` may use, the starter first, then the newest first."""
+        folders = [path.parent for path in (self.home / "models").glob("[!.]*/config.json")]
+        found = [info for info in map(self._info, folders) if info and self._may_use(info, owner)]
+        found.sort(key=lambda info: info.modified, reverse=True)
+        if self._starter is None:
+            return found
+        starter = self._info(self._starter)
+        return [*([starter] if starter else []), *(info for info in found if info.name != STARTER)]
+
+    @staticmethod
+    def _info(folder: Path) -> ModelInfo | None:
+        """None where the folder is half written or not ours: no model."""
+        try:
+            config, about = read_description(folder)
+            size = sum((folder / name).stat().st_size for name in MODEL_FILES)
+            modified = (folder / "config.json").stat().st_mtime
+        except (UserError, OSError):
+            return None
+        return ModelInfo(folder.name, folder, config, about, size, modified)
+
+    def _may_use(self, info: ModelInfo, owner: str | None) -> bool:
+        return self._see_all or info.owner in (None, owner)
+
+    def get(self, name: str, owner: str | None = None) -> ModelInfo:
+        """Raises UserError naming the models there are."""
+        with contextlib.suppress(UserError):
+            folder = self._starter if self._starter and name == STARTER else self.folder(name)
+            info = self._info(folder)
+            if info and self._may_use(info, owner):
+                return info
+        names = ", ".join(info.name for info in self.list(owner)[:20]) or "none yet: train one first"
+        raise UserError(f"There is no model called {name[:80]!r}. There are: {names}.")
+
+    def check_free(self, name: str) -> None:
+        """UserError where a new model can't be called so."""
+        if name in RESERVED:
+            raise UserError(f"The name {name} is kept for the model the app itself provides. Choose another name.")
+        if self.folder(name).exists():
+            raise UserError(f"There is already a model called {name}. Choose another name.")
+
+    def load(self, name: str, owner: str | None = None, precision: str | None = None) -> tuple[GPT, Tokenizer]:
+        """The model, kept in memory for the next call, and its tokenizer.
+
+        Without a precision: in the one it was used in last if it is in memory, else in fp32. Raises UserError, also
+        where it does not fit into memory.
+        """
+        info = self.get(name, owner)
+        precision = precision or self.memory.precision_of(info.folder) or "fp32"
+        key = (info.folder, precision, int(info.modified * 1e9))
+        with self._loading if self.memory.get(key) is None else contextlib.nullcontext():
+            loaded = self.memory.get(key)
+            if loaded is None:
+                needed = self.memory.make_room(info.name, info.config, precision)
+                mapped = precision == "fp32" and info.bytes >= MAPPED_FROM
+                loaded = Loaded(*load_model(info.folder, precision), needed, mapped)
+                self.memory.put(key, loaded)
+            return loaded.model, loaded.tokenizer
+
+    def unload(self, name: str, owner: str | None = None) -> None:
+        """Give the model's memory back. Raises UserError if there is no such model."""
+        self.memory.forget(self.get(name, owner).folder)
+
+    def save(
+        self,
+        name: str,
+        config: GPTConfig,
+        weights: Mapping[str, torch.Tensor] | Path,
+        tokenizer: Tokenizer,
+        about: Mapping[str, Any],
+    ) -> Path:
+        """Write a model under `name`; its folder. `weights` may be a safetensors file, which is moved there."""
+        folder = self.folder(name)
+        with self._saving:
+            save_model(folder, config, weights, tokenizer, about)
+        self.memory.forget(folder)
+        return folder
+
+    def is_starter(self, info: ModelInfo) -> bool:
+        """Whether this is the model that comes with the app."""
+        return info.folder == self._starter
+
+    def delete(self, name: str, owner: str | None = None) -> None:
+        """Raises UserError if there is no such model or it is the starter."""
+        info = self.get(name, owner)
+        if self.is_starter(info):
+            raise UserError("The starter model belongs to the app and can't be deleted.")
+        with self._saving:
+            remove_folder(info.folder)
+        self.memory.forget(info.folder)

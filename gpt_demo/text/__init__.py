@@ -1,0 +1,1 @@
+"""Text to tokens: tokenizers, uploads, windows and batches."""

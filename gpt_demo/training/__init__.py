@@ -1,0 +1,1 @@
+"""One run's mathematics: settings, the loop, evaluation, checkpoints."""

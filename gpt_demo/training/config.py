@@ -1,0 +1,250 @@
+"""How a run is configured: the three parts of its settings, the presets, and reading a setting from text."""
+
+from __future__ import annotations
+
+import shlex
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from gpt_demo.decoding.generate import MAX_NEW_TOKENS, Sampling
+from gpt_demo.decoding.transforms import check_whole
+from gpt_demo.errors import UserError
+from gpt_demo.model.gpt import GPTConfig
+from gpt_demo.text.data import SplitBy
+from gpt_demo.text.tokenizer import Kind
+from gpt_demo.training.plan import TrainConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How a text becomes tokens."""
+
+    tokenizer: Kind = "bpe"
+    val_fraction: float = 0.1  # share of the text that is kept for validation
+    split: SplitBy = "characters"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("tokenizer", Kind), ("split", SplitBy)):
+            if getattr(self, name) not in get_args(choices):
+                allowed = ", ".join(get_args(choices))
+                raise UserError(f"{name} is {getattr(self, name)!r}; it must be one of {allowed}.")
+        if not 0 <= self.val_fraction <= 0.5:
+            raise UserError(f"val_fraction is {self.val_fraction}; it must be from 0 to 0.5.")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that determines a run but its text."""
+
+    data: DataConfig
+    model: GPTConfig
+    train: TrainConfig
+
+    def __post_init__(self) -> None:
+        """UserError where a sample, in the middle of the run, could not be drawn."""
+        train = self.train
+        Sampling(temperature=train.sample_temperature, top_k=train.sample_top_k, seed=train.seed)
+        check_whole("sample_tokens", train.sample_tokens, 1, MAX_NEW_TOKENS)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        return {"data": asdict(self.data), "model": self.model.to_dict(), "train": asdict(self.train)}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+        """The configuration of `to_dict`, settings of other versions left out; UserError on anything else."""
+        try:
+            settings = [item for part in ("data", "model", "train") for item in record[part].items()]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError("The settings of this run can't be read: they are incomplete.") from error
+        known = {name: value for name, value in settings if name in FIELDS}
+        return cls(DataConfig(), GPTConfig(), TrainConfig()).changed(known)
+
+    def changed(self, changes: Mapping[str, Any]) -> RunConfig:
+        """With fields replaced by name; UserError on an unknown field or an impossible value."""
+        unknown = set(changes) - set(FIELDS)
+        if unknown:
+            raise UserError(f"There is no setting called {', '.join(sorted(unknown))}.")
+        values = {name: _typed(name, value) for name, value in changes.items()}
+
+        def part(old: Any) -> Any:
+            return replace(old, **{f.name: values[f.name] for f in fields(old) if f.name in values})
+
+        return RunConfig(part(self.data), part(self.model), part(self.train))
+
+    def with_length(self, changes: Mapping[str, Any]) -> RunConfig:
+        """As `changed`; but a lower max_steps ends the run early: the steps it does keep their learning rates.
+
+        That takes a decay_steps, which is filled in unless it or `epochs` already says where the decay ends.
+        """
+        planned, changed = self.train.max_steps, self.changed(changes)
+        train = changed.train
+        if not train.epochs and not train.decay_steps and 0 < train.max_steps < planned:
+            return changed.changed({"decay_steps": planned})
+        return changed
+
+
+FIELDS: dict[str, Any] = {
+    name: kind for cls in (DataConfig, GPTConfig, TrainConfig) for name, kind in get_type_hints(cls).items()
+}
+
+EXPLANATIONS: dict[str, tuple[str, str]] = {
+    "tokenizer": (
+        "Tokenizer",
+        "gpt2 and cl100k_base are OpenAI's; bpe is learned from the text; bytes needs no learning",
+    ),
+    "val_fraction": ("Share for validation", "part of the text that is never trained on and measures the model"),
+    "split": ("Split by", "characters or tokens; the end of the text validates"),
+    "n_vocab": ("Vocabulary size", "number of different tokens, V; the tokenizer sets it, for bpe you choose it"),
+    "n_ctx": ("Context length", "how many tokens the model sees at once"),
+    "n_embd": ("Width", "numbers per token inside the model, C; a multiple of the heads"),
+    "n_head": ("Attention heads", "heads per block, each with its share of the width"),
+    "n_layer": ("Layers", "blocks of attention and MLP, one on the other"),
+    "dropout": ("Dropout", "share of activations zeroed while training, against overfitting"),
+    "qkv_bias": ("Query-key-value bias", "GPT-2 has it, the book leaves it out (true or false)"),
+    "tied_head": ("Tied head", "the output layer shares the token embedding, as in GPT-2 (true or false)"),
+    "epochs": ("Epochs", "passes over the training text; 0: until max_steps"),
+    "max_steps": ("Steps", "the run ends after so many optimizer steps; 0: after the epochs"),
+    "batches": ("Batches from", "windows in shuffled order, or random places of the text"),
+    "stride": ("Stride", "tokens from one window to the next; 0: a window, so that windows touch"),
+    "batch_size": ("Batch size", "windows per batch"),
+    "grad_accum_steps": ("Batches per step", "gradient accumulation: batches summed before one update"),
+    "learning_rate": ("Learning rate", "size of an update, at its highest"),
+    "min_learning_rate": ("Lowest learning rate", "where cosine decay ends; none: no decay"),
+    "warmup_steps": ("Warmup steps", "the learning rate rises in a line over so many steps"),
+    "decay_steps": ("Decay steps", "step at which the decay ends; 0: the planned end of the run"),
+    "weight_decay": ("Weight decay", "pull of AdamW towards zero"),
+    "decay": ("Weight decay on", "matrices only, or all parameters as in the book"),
+    "grad_clip": ("Gradient clipping", "largest norm of the gradient; 0: no limit"),
+    "eval_interval": ("Evaluate every", "steps from one measurement of the losses to the next"),
+    "eval_batches": ("Evaluation batches", "batches of each split; 0: the whole validation text, as much of the other"),
+    "sample_interval": ("Sample every", "steps from one sample to the next; 0: after each epoch"),
+    "sample_prompt": ("Sample prompt", "what the samples begin with; empty: words from the text"),
+    "sample_tokens": ("Sample length", "tokens per sample"),
+    "sample_temperature": ("Sample temperature", "0: always the most probable token"),
+    "sample_top_k": ("Sample top-k", "keep the k most probable tokens; 0: all"),
+    "target_loss": ("Target loss", "stop once the validation loss is as low as this; 0: off"),
+    "save_seconds": ("Save every", "seconds from one checkpoint to the next; 0: after every step"),
+    "seed": ("Seed", "of the weights, the order of the batches, dropout and the samples"),
+    "precision": ("Precision", "fp32, bf16, or auto: what this machine computes faster"),
+    "init": ("Initial weights", "as GPT-2 draws them, or PyTorch's default (the book)"),
+    "window": ("Window", "tokens of a training window; places behind it are not trained; 0: the context length"),
+    "trainable": ("What is trained", "everything, the last blocks, or LoRA: small matrices beside the frozen ones"),
+    "last_blocks": ("Blocks trained", "blocks at the end that learn where only the last ones do"),
+    "lora_rank": ("LoRA rank", "rows of LoRA's matrices, where those learn"),
+}
+
+
+# What a stored model sets for a run that goes on from it.
+FROM_MODEL = {f.name for f in fields(GPTConfig)} - {"dropout"} | {"tokenizer"}
+
+
+def describe(name: str) -> str:
+    """A line on a setting, its choices named."""
+    kind = FIELDS[name]
+    choices = () if is_optional(name) else get_args(kind)
+    return EXPLANATIONS[name][1] + (f" ({', '.join(map(str, choices))})" if choices else "")
+
+
+PRESETS: dict[str, RunConfig] = {
+    # A small model with a vocabulary of the text's own: about a minute on two cores.
+    "quick": RunConfig(
+        DataConfig(),
+        GPTConfig(n_vocab=1024, n_ctx=128, n_embd=192, n_head=6, n_layer=4, dropout=0.0),
+        TrainConfig(),
+    ),
+    # The run that the book's chapter prints, figure by figure.
+    "book": RunConfig(
+        DataConfig(tokenizer="gpt2"),
+        GPTConfig(n_ctx=256, dropout=0.1, qkv_bias=False, tied_head=False),
+        TrainConfig(
+            epochs=10, max_steps=0, batches="windows", batch_size=2, learning_rate=4e-4, min_learning_rate=None,
+            warmup_steps=0, decay="all", grad_clip=0.0, eval_interval=5, eval_batches=5, sample_interval=0,
+            sample_prompt="Every effort moves you", precision="fp32", init="pytorch",
+        ),
+    ),
+    # Random batches for a fixed number of steps, losses estimated on random batches.
+    "steps": RunConfig(
+        DataConfig(tokenizer="gpt2", split="tokens"),
+        GPTConfig(n_ctx=64, n_embd=128, n_head=4, n_layer=4, dropout=0.1),
+        TrainConfig(
+            max_steps=1000, batch_size=16, learning_rate=1e-3, min_learning_rate=None, warmup_steps=0,
+            weight_decay=0.01, decay="all", eval_interval=100, eval_batches=10, sample_interval=200,
+        ),
+    ),
+}  # fmt: skip
+
+
+def preset(name: str, changes: Mapping[str, Any] | None = None) -> RunConfig:
+    """A preset with some settings changed. A lower max_steps ends the run early and leaves its schedule as it was.
+
+    Raises UserError on an unknown preset, an unknown setting, or an impossible value.
+    """
+    if name not in PRESETS:
+        raise UserError(f"There is no preset called {name!r}. There are: {', '.join(PRESETS)}.")
+    return PRESETS[name].with_length(changes or {})
+
+
+_WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_BOOLS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def parse_value(name: str, value: str) -> Any:
+    """The value of a setting from its text, by the type of the field; UserError where it is none."""
+    kind = _plain(name)
+    if is_optional(name) and value.lower() == "none":
+        return None
+    try:
+        return _BOOLS[value.lower()] if kind is bool else kind(value)
+    except (ValueError, KeyError):
+        raise UserError(f"{name} is {value[:80]!r}; it must be {_WANTED[kind]}.") from None
+
+
+def _typed(name: str, value: Any) -> Any:
+    """`value` in the type of the field, a whole number also from 3.0; UserError where it is of another type."""
+    kind = _plain(name)
+    if value is None and is_optional(name):
+        return None
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind):
+        raise UserError(f"{name} is {str(value)[:80]!r}; it must be {_WANTED[kind]}.")
+    return value
+
+
+def _plain(name: str) -> type:
+    """bool, int, float or str: what the values of a setting are, beside None."""
+    kind = FIELDS[name]
+    if is_optional(name):
+        kind = next(k for k in get_args(kind) if k is not type(None))
+    return kind if isinstance(kind, type) else str
+
+
+def is_optional(name: str) -> bool:
+    """Whether a setting may be none."""
+    return get_origin(FIELDS[name]) in (Union, types.UnionType)
+
+
+def command_line(file: str, preset_name: str, config: RunConfig, base: str | None = None) -> str:
+    """The command that starts the same run: the preset and every setting that differs from it.
+
+    `base`: the stored model that it goes on from.
+    """
+    words = ["python -m gpt_demo train", shlex.quote(f"./{file}" if file.startswith("-") else file)]
+    words.append(f"--preset {preset_name}")
+    words += [f"--model {shlex.quote(base)}"] if base else []
+    planned, most = PRESETS[preset_name].train.max_steps, config.train.max_steps
+    standard = preset(preset_name, {"max_steps": most} if most else {}).to_dict()
+    for part, settings in config.to_dict().items():
+        for name, value in settings.items():
+            kept = base is not None and name in FROM_MODEL
+            if not kept and value != (planned if name == "max_steps" else standard[part][name]):
+                words.append(_option(name, value))
+    return " ".join(words)
+
+
+def _option(name: str, value: Any) -> str:
+    text = value if isinstance(value, str) else str(value).lower()
+    gap = "=" if text.startswith("-") else " "  # argparse takes a word that begins with a dash for an option
+    return f"--{name.replace('_', '-')}{gap}{shlex.quote(text)}"

@@ -1,0 +1,131 @@
+"""What the parts of the Compare tab share: the choice of models, and long work that can be watched and stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from gpt_demo.errors import UserError
+from gpt_demo.exchange.pretrained import SOURCES
+from gpt_demo.model.gpt import GPT
+from gpt_demo.store.store import ModelInfo
+from gpt_demo.text.tokenizer import Tokenizer
+from gpt_demo.ui.session import QUEUED, QUIET, Services, in_words, owner
+from gpt_demo.ui.views import view, view_json
+
+# One computation at a time, of all visitors: two would only slow each other down.
+COMPUTING: dict[str, Any] = {**QUEUED, "concurrency_id": "compare", "concurrency_limit": 1}
+UPDATE_SECONDS = 0.1
+MOST_MODELS = 8
+
+
+class Pace:
+    """When the page is to be told: at most every UPDATE_SECONDS."""
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+
+    def due(self) -> bool:
+        if time.monotonic() - self._told < UPDATE_SECONDS:
+            return False
+        self._told = time.monotonic()
+        return True
+
+
+class Work:
+    """A button to run, a button to stop, and a line that says how the work stands."""
+
+    def __init__(self, prefix: str, label: str) -> None:
+        self.prefix = prefix
+        with gr.Row(elem_classes="bottom"):
+            self.run = gr.Button(label, variant="primary", elem_id=f"{prefix}-run", min_width=140)
+            self.stop = gr.Button("Stop", interactive=False, elem_id=f"{prefix}-stop", min_width=90)
+        self.status = view("work", elem_id=f"{prefix}-status", visible=True)
+
+    def connect(self, work: Callable[..., Iterator[tuple[Any, ...]]], inputs: list[Any], outputs: list[Any]) -> None:
+        """On a click, `work(*inputs)` yields (status, *outputs) until it has ended or is stopped."""
+
+        def told(*values: Any) -> Iterator[tuple[Any, ...]]:
+            try:
+                yield from work(*values)
+            except UserError as error:
+                yield status(in_words(str(error)), state="failed"), *[gr.skip()] * len(outputs)
+
+        buttons = [self.run, self.stop]
+        begun = self.run.click(_begin, None, [self.status, *buttons], **QUIET)
+        working = begun.then(told, inputs, [self.status, *outputs], **COMPUTING)
+        working.then(_rest, None, buttons, **QUIET)
+        self.stop.click(_stopped, None, [self.status, *buttons], cancels=[working], **QUIET)
+
+
+def status(text: str, fraction: float = 0.0, state: str = "running", troubles: Sequence[str] = ()) -> str:
+    """The line under the buttons; `troubles` are what went wrong with single models."""
+    return view_json({"text": text, "fraction": fraction, "state": state, "troubles": list(troubles)})
+
+
+def _begin() -> tuple[Any, ...]:
+    return status("Waiting for its turn.", state="waiting"), gr.update(interactive=False), gr.update(interactive=True)
+
+
+def _stopped() -> tuple[Any, ...]:
+    return status("Stopped. What had come stays.", state="stopped"), *_rest()
+
+
+def _rest() -> tuple[Any, ...]:
+    return gr.update(interactive=True), gr.update(interactive=False)
+
+
+# Models ---------------------------------------------------------------------------------------------------------------
+
+
+def loader(services: Services, token: str) -> Callable[[str], tuple[GPT, Tokenizer]]:
+    """How the visitor's models are loaded, by name."""
+    return lambda name: services.store.load(name, owner(token))
+
+
+def chosen_models(services: Services, token: str, names: Sequence[str] | None) -> list[ModelInfo]:
+    """The ticked models; UserError where none or too many are, or one is none of the visitor's."""
+    if not names:
+        raise UserError("No model is ticked. Tick at least one.")
+    if len(names) > MOST_MODELS:
+        raise UserError(f"{len(names)} models are ticked; up to {MOST_MODELS} can stand side by side. Untick some.")
+    return [services.store.get(name, owner(token)) for name in dict.fromkeys(names)]
+
+
+def model_boxes(elem_id: str) -> gr.CheckboxGroup:
+    """Models to tick; `tick` fills it."""
+    info = f"up to {MOST_MODELS} at once"
+    return gr.CheckboxGroup([], label="Models", info=info, elem_id=elem_id, elem_classes="model-boxes")
+
+
+def tick(services: Services, token: str, ticked: Sequence[str]) -> Any:
+    """Offer the visitor's models; what is ticked stays so, at first those worth comparing."""
+    models = services.store.list(owner(token))
+    names = [info.name for info in models]
+    kept = [name for name in ticked or () if name in names]
+    if kept and kept == ticked:
+        return gr.update(choices=names)  # no value: the visitor may be ticking just now
+    typical = _typical(services, token, models) or names[:1]
+    return gr.update(choices=names, value=kept or [name for name in names if name in typical])
+
+
+def pair(services: Services, token: str, chosen: Sequence[str | None]) -> list[Any]:
+    """Offer the visitor's models twice; what is chosen stays so, else two different ones, their own and GPT-2 first."""
+    models = services.store.list(owner(token))
+    names = [info.name for info in models]
+    free = [name for name in dict.fromkeys([*_typical(services, token, models), *names]) if name not in chosen]
+    return [
+        gr.update(choices=names) if name in names else gr.update(choices=names, value=free.pop(0) if free else None)
+        for name in chosen
+    ]
+
+
+def _typical(services: Services, token: str, models: Sequence[ModelInfo]) -> list[str]:
+    """What is worth comparing: the newest model of the visitor's own, the smallest GPT-2, the starter."""
+    own = [info.name for info in models if services.may_delete(info, token) and info.about.get("source") not in SOURCES]
+    starters = [info.name for info in models if services.store.is_starter(info)]
+    pretrained = [info.name for info in models if info.name == "gpt2-124M"]
+    return [*own[:1], *pretrained, *starters] if own else [*starters, *pretrained]

@@ -1,0 +1,89 @@
+"""A model's parts with their shapes and sizes, as assets/models/views.js draws them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpt_demo.model.gpt import GPTConfig
+from gpt_demo.ui.format import count
+
+Part = dict[str, Any]
+
+
+def architecture(config: GPTConfig, name: str) -> dict[str, Any]:
+    """{name, params, width, layers, heads, head_width, before, block, after}: the parts in the order of computation.
+
+    A part is {name, words, shape, params, count, share, flow: [in, out], branch}; `flow` counts in widths of the
+    stream, null where it is the vocabulary's. The block's parts are those of one of `layers` equal blocks, and their
+    shares those of all blocks together.
+    """
+    width, vocabulary, total = config.n_embd, config.n_vocab, config.n_params
+    before = [
+        _part("wte", "token embedding: a row for each token", (vocabulary, width), [None, 1]),
+        _part("wpe", "position embedding: a row for each place, added", (config.n_ctx, width), [1, 1]),
+    ]
+    after = [_norm("ln_f", "normalises the last time", width)]
+    if config.tied_head:
+        after.append(_part("head", "scores every token with the rows of wte again", None, [1, None]))
+    else:
+        after.append(_part("lm_head", "scores every token", (width, vocabulary), [1, None]))
+    block = _block(config)
+    for part, times in [*((p, 1) for p in (*before, *after)), *((p, config.n_layer) for p in block)]:
+        part["share"] = part["params"] * times / total
+    in_block = sum(part["params"] for part in block)
+    return {
+        "name": name,
+        "params": total,
+        "width": width,
+        "layers": config.n_layer,
+        "heads": config.n_head,
+        "head_width": width // config.n_head,
+        "before": [_words(part) for part in before],
+        "block": {
+            "params": count(in_block),
+            "all": count(in_block * config.n_layer),
+            "share": in_block * config.n_layer / total,
+            "parts": [_words(part) for part in block],
+        },
+        "after": [_words(part) for part in after],
+        "total": f"{total:,}",
+    }
+
+
+def _block(config: GPTConfig) -> list[Part]:
+    width, heads = config.n_embd, config.n_head
+    attention = f"queries, keys and values of {heads} {'heads' if heads > 1 else 'head'}, each {width // heads} wide"
+    return [
+        {**_norm("ln_1", "normalises", width), "branch": "attention"},
+        _part("c_attn", attention, (width, 3 * width), [1, 3], bias=config.qkv_bias, branch="attention"),
+        _part("c_proj", "mixes the heads; added to the stream", (width, width), [1, 1], bias=True, branch="attention"),
+        {**_norm("ln_2", "normalises", width), "branch": "MLP"},
+        _part("c_fc", "widens fourfold, then GELU", (width, 4 * width), [1, 4], bias=True, branch="MLP"),
+        _part("c_proj", "narrows again; added to the stream", (4 * width, width), [4, 1], bias=True, branch="MLP"),
+    ]
+
+
+def _part(
+    name: str,
+    words: str,
+    shape: tuple[int, int] | None,
+    flow: list[int | None],
+    *,
+    bias: bool = False,
+    branch: str = "",
+) -> Part:
+    """`shape` (in, out), None for a part without numbers of its own; a bias has as many as go out."""
+    numbers = shape[0] * shape[1] + bias * shape[1] if shape else 0
+    sizes = (
+        f"{shape[0]:,} \N{MULTIPLICATION SIGN} {shape[1]:,}" + (f" + {shape[1]:,}" if bias else "") if shape else "tied"
+    )
+    return {"name": name, "words": words, "shape": sizes, "params": numbers, "flow": flow, "branch": branch}
+
+
+def _norm(name: str, words: str, width: int) -> Part:
+    shape = f"2 \N{MULTIPLICATION SIGN} {width:,}"
+    return {"name": name, "words": words, "shape": shape, "params": 2 * width, "flow": [1, 1], "branch": ""}
+
+
+def _words(part: Part) -> Part:
+    return {**part, "count": f"{part['params']:,}"}

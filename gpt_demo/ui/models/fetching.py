@@ -1,0 +1,198 @@
+"""Downloads of the GPT-2 sizes: one at a time, on a thread of its own, shared by all visitors."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gpt_demo.errors import UserError
+from gpt_demo.events import Converting, Downloading, Event
+from gpt_demo.exchange.pretrained import SOURCES, delete_downloads, download_model, downloads_folder, received_bytes
+from gpt_demo.jobs import Task
+from gpt_demo.model.gpt import GPT2_SIZES
+from gpt_demo.store.loaded import memory_needed
+from gpt_demo.store.store import ModelStore
+from gpt_demo.ui.format import DASH, count, duration, size
+from gpt_demo.ui.models.table import PARTLY, SIZE_OF, SOURCE_WORDS, download_bytes, fitting
+from gpt_demo.ui.session import Services, owner
+
+Buttons = tuple[Literal["Cancel", ""], Literal["Retry", "Go on", ""]]
+
+
+@dataclass
+class Fetches:
+    """Starts and ends downloads, and says how they stand. A download is called by its model's name."""
+
+    services: Services
+    sources: dict[str, str] = field(default_factory=dict)  # of the last download of each model
+    wanted: dict[str, set[str | None]] = field(default_factory=dict)  # the visitors who asked for what is going on
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self, name: str, source: str, token: str | None) -> None:
+        """Begin, or join the one that is going on. Raises UserError."""
+        if name not in SIZE_OF or source not in SOURCES:
+            raise UserError("Choose one of the GPT-2 sizes, and OpenAI's release or Hugging Face as its source.")
+        with self.lock:
+            other = self.going_on()
+            if other not in (None, name):
+                raise UserError(f"{other} is being downloaded, and one at a time is enough. Wait for it, or cancel it.")
+            if other is None:
+                self._check_room(name, source)
+                self.sources[name], self.wanted[name] = source, set()
+            self.services.tasks.start(name, lambda: _job(self.services.store, SIZE_OF[name], source))
+            self.wanted[name].add(owner(token))
+
+    def _check_room(self, name: str, source: str) -> None:
+        """UserError where neither disk nor (on a public server) memory could hold the model."""
+        config, store = GPT2_SIZES[SIZE_OF[name]], self.services.store
+        if self.services.limits and not fitting(config, store.memory.budget):
+            needed = memory_needed(config, "int8")
+            raise UserError(f"{name} would need {size(needed)} of memory, more than this server has for models.")
+        present = received_bytes(store, SIZE_OF[name], source)
+        store.home.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(store.home).free
+        needed = max(0, download_bytes(SIZE_OF[name]) - present) + 4 * config.n_params
+        if needed > free:
+            raise UserError(
+                f"{name} takes {size(needed)} of disk while it is downloaded and converted, and {size(free)} are free. "
+                "Delete models that are no longer needed, or choose a smaller one."
+            )
+
+    def retry(self, name: str, token: str | None) -> None:
+        """Once more from where it stopped, and from the same source. Raises UserError."""
+        self.start(name, self.sources.get(name, "openai"), token)
+
+    def cancel(self, token: str | None) -> None:
+        """End what is going on; what has come is kept. On a public server only who asked may, if nobody else did."""
+        with self.lock:
+            name = self.going_on()
+            if name is None:
+                return
+            if self.services.limits:
+                if owner(token) not in self.wanted.get(name, set()):
+                    raise UserError("Another visitor asked for this download, so it goes on.")
+                self.wanted[name].discard(owner(token))
+                if self.wanted[name]:
+                    raise UserError("Another visitor wants this model too, so the download goes on.")
+            task = self.services.tasks.get(name)
+            if task:
+                task.cancel()
+
+    def delete_files(self, name: str) -> int:
+        """Delete what has been downloaded of a size; the bytes that gives back. Raises UserError while it comes."""
+        if self.going_on() == name:
+            raise UserError(f"{name} is just being downloaded. Cancel that first.")
+        return delete_downloads(self.services.store, SIZE_OF[name])
+
+    def has_files(self, name: str) -> bool:
+        """Whether files of this size were left by a download."""
+        store = self.services.store
+        return name in SIZE_OF and any(downloads_folder(store, SIZE_OF[name], source).exists() for source in SOURCES)
+
+    # How it stands ----------------------------------------------------------------------------------------------------
+
+    def going_on(self) -> str | None:
+        return next((name for name in self.services.tasks.running() if name in SIZE_OF), None)
+
+    def shown(self, chosen: str | None) -> str | None:
+        """The download that is looked at: what is going on, else that of the chosen model, else one that failed."""
+        tasks = {name: task for name in SIZE_OF if (task := self.services.tasks.get(name))}
+        failed = (name for name, task in tasks.items() if task.state == "failed")
+        return self.going_on() or (chosen if chosen in tasks else next(failed, None))
+
+    def labels(self) -> dict[str, str]:
+        """What the table says of a model that is being downloaded, or was for a while."""
+        found = {name: PARTLY for name in SIZE_OF if self.has_files(name)}
+        name = self.going_on()
+        task = self.services.tasks.get(name) if name else None
+        return {**found, name: _label(task.event)} if name and task else found
+
+    def buttons(self, name: str | None) -> Buttons:
+        """What can be done with a download: cancel it, or begin again."""
+        task = self.services.tasks.get(name) if name else None
+        if task is None or task.state == "done":
+            return "", ""
+        if task.state == "running":
+            return "" if task.cancelling else "Cancel", ""
+        return "", "Retry" if task.state == "failed" else "Go on"
+
+    def data(self, name: str | None) -> dict[str, Any] | None:
+        """For the view "fetch": {name, state, title, fraction, facts, parts: [[label, fraction, words]], message}."""
+        task = self.services.tasks.get(name) if name else None
+        if name is None or task is None:
+            return None
+        event = task.event
+        return {
+            "name": name,
+            "state": "cancelling" if task.cancelling and task.state == "running" else task.state,
+            "title": _title(event, name, SOURCE_WORDS[self.sources.get(name, "openai")]),
+            "facts": _facts(event, task) if task.state == "running" else [],
+            "parts": _parts(event) if task.state != "done" else [],
+            "message": _message(task, name),
+        }
+
+
+def _job(store: ModelStore, of_size: str, source: str) -> Generator[Event, None, None]:
+    yield from download_model(store, of_size, source)
+
+
+def _label(event: Event | None) -> str:
+    if isinstance(event, Downloading):
+        return f"downloading {100 * event.all_received / event.all_total:.0f} %" if event.all_total else "downloading"
+    return "converting" if isinstance(event, Converting) else "starting"
+
+
+def _title(event: Event | None, name: str, source: str) -> str:
+    return f"Converting {name}" if isinstance(event, Converting) else f"{name} from {source}"
+
+
+def _facts(event: Event | None, task: Task) -> list[list[str]]:
+    received, speed, left = DASH, DASH, DASH
+    if isinstance(event, Downloading):
+        rate = task.bytes_per_second
+        received = (
+            f"{size(event.all_received)} of {size(event.all_total)}" if event.all_total else size(event.all_received)
+        )
+        speed = f"{size(rate)}/s" if rate else DASH
+        left = duration((event.all_total - event.all_received) / rate) if rate and event.all_total else DASH
+    elif isinstance(event, Converting):
+        received = f"{event.done} of {event.total} tensors"
+    return [
+        ["received" if not isinstance(event, Converting) else "converted", received, "of all files of the model"],
+        ["speed", speed, "over the last ten seconds"],
+        ["time left", left, "at this speed; the conversion comes after it"],
+    ]
+
+
+def _parts(event: Event | None) -> list[list[Any]]:
+    """The bars: in all, and the file that is coming."""
+    if isinstance(event, Downloading):
+        return [
+            ["In all", *_share(event.all_received, event.all_total)],
+            [event.file, *_share(event.received, event.total)],
+        ]
+    if isinstance(event, Converting):
+        words = f"{count(event.done)} of {count(event.total)} tensors"
+        return [["All files are here", 1, ""], ["Conversion", event.done / max(1, event.total), words]]
+    return [["In all", None, "asking the host"], [" ", 0, ""]]
+
+
+def _share(received: int, total: int | None) -> tuple[float | None, str]:
+    if not total:
+        return None, size(received)
+    return min(1.0, received / total), f"{size(received)} of {size(total)}"
+
+
+def _message(task: Task, name: str) -> str:
+    if task.state == "failed":
+        return task.message
+    if task.state == "cancelled":
+        return "Cancelled. What has come is kept, and the download can go on from there."
+    if task.state == "done":
+        return f"{name} is here, checked and converted. Load it, or let it write."
+    if task.cancelling:
+        return "It ends with the next bytes, or when the host has been silent for a while."
+    return "It goes on when this page is closed." if isinstance(task.event, Downloading) else ""

@@ -1,0 +1,90 @@
+"""Models in memory: load one in a precision, give its memory back, measure its precisions side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from gpt_demo.compare.precisions import (
+    TOKENS,
+    PrecisionMeasured,
+    PrecisionRefused,
+    measure_precisions,
+    tokens_per_second,
+)
+from gpt_demo.errors import UserError
+from gpt_demo.model.quantization import PRECISIONS
+from gpt_demo.store.store import ModelInfo
+from gpt_demo.text.samples import sample_story
+from gpt_demo.ui.format import DASH, number, size
+from gpt_demo.ui.models.table import estimate, speed_key, tokens_a_second
+from gpt_demo.ui.session import Services, in_words, owner
+
+HEAD = ["", "Perplexity", "Against fp32", "Tokens/s", "Weights"]
+
+
+def load(services: Services, info: ModelInfo, precision: str, token: str | None) -> float:
+    """Bring the model into memory in this precision and nothing else of it; how fast it writes, in tokens/s.
+
+    Raises UserError where it does not fit; then what was in memory of it still is.
+    """
+    store = services.store
+    if store.memory.precision_of(info.folder) not in (None, precision):
+        said = estimate(services, info, info.name, precision)
+        if said["trouble"]:
+            raise UserError(said["text"])
+        store.unload(info.name, owner(token))
+    model, tokenizer = store.load(info.name, owner(token), precision)
+    speed = tokens_per_second(model, tokenizer)
+    services.speeds[speed_key(info, precision)] = speed
+    return speed
+
+
+def unload(services: Services, info: ModelInfo, token: str | None) -> None:
+    """Give the model's memory back. Raises UserError on a public server where others may be using it."""
+    if services.limits and not services.may_delete(info, token):
+        raise UserError(
+            f"Other visitors may be using {info.name}. It is given up by itself when its memory is wanted for another."
+        )
+    services.store.unload(info.name, owner(token))
+
+
+def measure(services: Services, info: ModelInfo, token: str | None) -> Iterator[dict[str, Any]]:
+    """The table of the precisions, a row more each time. Raises UserError at once where a training is going on."""
+    if services.runs.busy():
+        raise UserError("A training is going on, so speeds would be wrong. Measure when it has ended.")
+    most = services.limits.measured_tokens if services.limits else TOKENS
+    events = measure_precisions(services.store, info.name, sample_story(), owner(token), most_tokens=most)
+    rows: list[list[str]] = []
+    base: float | None = None
+    yield _table(info.name, rows, None)
+    tokens = 0
+    for event in events:
+        if isinstance(event, PrecisionMeasured):
+            services.speeds[speed_key(info, event.precision)] = event.tokens_per_second
+            base = event.perplexity if event.precision == "fp32" else base
+            tokens = event.tokens
+        rows.append(_row(event, base))
+        yield _table(info.name, rows, tokens)
+
+
+def _row(event: PrecisionMeasured | PrecisionRefused, base: float | None) -> list[str]:
+    if isinstance(event, PrecisionRefused):
+        return [event.precision, DASH, DASH, DASH, in_words(event.message)]
+    change = DASH if base is None else f"{100 * (event.perplexity / base - 1):+.2f} %"
+    return [
+        event.precision,
+        number(event.perplexity, 2),
+        DASH if event.precision == "fp32" else change.replace("-", "\N{MINUS SIGN}"),
+        tokens_a_second(event.tokens_per_second),
+        size(event.bytes),
+    ]
+
+
+def _table(name: str, rows: list[list[str]], tokens: int | None) -> dict[str, Any]:
+    """What has been measured, and what is being measured now."""
+    waiting = [[PRECISIONS[len(rows)], "", "", "", "being measured"]] if len(rows) < len(PRECISIONS) else []
+    caption = f"{name}, measured here"
+    if tokens:
+        caption += f" on {tokens:,} tokens of the sample story"
+    return {"head": HEAD, "rows": [*rows, *waiting], "wrap": True, "caption": caption}

@@ -1,0 +1,152 @@
+"""What assets/lab asks the server: one method per question, JSON in and out. Errors come back as {"error": sentence}.
+
+These calls bypass Gradio's queue, so they are short: a job is started, then asked for more about ten times a second.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from gpt_demo.decoding.generate import beam_search
+from gpt_demo.decoding.lab import Sessions, dart, draw_toy, lane_of, race
+from gpt_demo.decoding.scores import token_scores
+from gpt_demo.decoding.writing import next_logits
+from gpt_demo.errors import UserError
+from gpt_demo.events import Event
+from gpt_demo.model.gpt import GPT
+from gpt_demo.presenter.scenes import default_deck
+from gpt_demo.text.tokenizer import Tokenizer
+from gpt_demo.ui.playground.payload import row_payload, vocabulary_payload
+from gpt_demo.ui.session import Services, owner
+
+Answer = dict[str, Any]
+MAX_CHARACTERS = 200_000
+
+
+class LabServer:
+    """The questions; `functions` is what gr.HTML(server_functions=...) takes."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.sessions = Sessions()
+        questions: tuple[Callable[[Answer], Answer], ...] = (
+            *(self.models, self.open, self.encode, self.row, self.score),
+            *(self.start, self.more, self.close, self.toy, self.deck),
+        )
+        self.functions = [_answering(question) for question in questions]
+
+    def models(self, request: Answer) -> Answer:
+        """{token} -> {models: names, the starter first}"""
+        return {"models": [info.name for info in self.services.store.list(owner(request.get("token")))]}
+
+    def open(self, request: Answer) -> Answer:
+        """{token, model} -> {model, n_ctx, n_vocab, end_of_text, vocabulary}"""
+        model, tokenizer = self._load(request)
+        return {
+            "model": request["model"],
+            "n_ctx": model.config.n_ctx,
+            "n_vocab": tokenizer.n_vocab,
+            "end_of_text": tokenizer.end_of_text,
+            "vocabulary": vocabulary_payload(tokenizer),
+        }
+
+    def encode(self, request: Answer) -> Answer:
+        """{token, model, text} -> {ids}; an empty text is the end-of-text token, from which models start."""
+        _, tokenizer = self._load(request)
+        text = str(request.get("text", ""))
+        if len(text) > MAX_CHARACTERS:
+            raise UserError(f"This text has {len(text):,} characters; up to {MAX_CHARACTERS:,} can be read here.")
+        return {"ids": tokenizer.encode(text) or [tokenizer.end_of_text]}
+
+    def row(self, request: Answer) -> Answer:
+        """{token, model, ids, seed} -> {row: the logits of the next token, dart: the uniform number drawn for it}"""
+        model, tokenizer = self._load(request)
+        ids = self._ids(request, tokenizer)
+        logits = next_logits(model, tokenizer, ids)
+        return {"row": row_payload(logits), "dart": dart(int(request.get("seed", 0)), len(ids))}
+
+    def score(self, request: Answer) -> Answer:
+        """{token, model, ids, first} -> {scores: [[logprob, rank, entropy], ...]} of ids[first:], maybe not all.
+
+        Behind the context length each token takes a pass of its own, so only some are answered at once: ask again.
+        """
+        model, tokenizer = self._load(request)
+        ids, first, n_ctx = self._ids(request, tokenizer), int(request["first"]), model.config.n_ctx
+        last = n_ctx + 1 if first <= n_ctx else first + max(1, 2048 // n_ctx)
+        scores = token_scores(model, tokenizer.n_vocab, ids, first, last)
+        return {"scores": [[score.logprob, score.rank, score.entropy] for score in scores]}
+
+    def start(self, request: Answer) -> Answer:
+        """{token, model, ids, seed, count, stop, lanes: [...]} or {..., beams, length_penalty} -> {job}"""
+        model, tokenizer = self._load(request)
+        ids, count = self._ids(request, tokenizer), int(request.get("count", 50))
+        end = tokenizer.end_of_text if request.get("stop", True) else None
+        job: Iterator[Event]
+        if "lanes" in request:
+            lanes = [lane_of(lane) for lane in request["lanes"]]
+            job = race(model, tokenizer.n_vocab, ids, lanes, int(request.get("seed", 0)), count, end)
+        else:
+            beams, penalty = int(request.get("beams", 4)), float(request.get("length_penalty", 1.0))
+            if not 1 <= beams <= 10 or not 1 <= count <= 200:
+                raise UserError("Beam search here takes 1 to 10 beams and 1 to 200 tokens.")
+            early = bool(request.get("early_stopping", False))
+            V = tokenizer.n_vocab
+            job = beam_search(model, ids, beams, count, penalty, end, early_stopping=early, n_vocab=V)
+        return {"job": self.sessions.start(job)}
+
+    def more(self, request: Answer) -> Answer:
+        """{job} -> {events, done}"""
+        events, done = self.sessions.more(str(request.get("job")))
+        return {"events": [json.loads(event.to_json()) for event in events], "done": done}
+
+    def close(self, request: Answer) -> Answer:
+        """{job} -> {}"""
+        self.sessions.close(str(request.get("job")))
+        return {}
+
+    def toy(self, request: Answer) -> Answer:
+        """{logits, temperature, top_k, seed, draws} -> {counts}: single draws of torch.multinomial, as in the book."""
+        counts = draw_toy(
+            torch.tensor(request["logits"], dtype=torch.float32),
+            float(request.get("temperature", 1)),
+            int(request.get("top_k", 0)),
+            int(request.get("seed", 123)),
+            int(request.get("draws", 1000)),
+        )
+        return {"counts": counts}
+
+    def deck(self, request: Answer) -> Answer:
+        """{} -> {deck}: the presenter's scenes that come with the app"""
+        return {"deck": default_deck()}
+
+    def _load(self, request: Answer) -> tuple[GPT, Tokenizer]:
+        return self.services.store.load(str(request.get("model", "")), owner(request.get("token")))
+
+    def _ids(self, request: Answer, tokenizer: Tokenizer) -> list[int]:
+        """The context; UserError where it holds anything but tokens of this model."""
+        ids = request.get("ids") or [tokenizer.end_of_text]
+        if not isinstance(ids, list) or len(ids) > MAX_CHARACTERS:
+            raise UserError("The context is too long to be sent. Shorten the text.")
+        if not all(type(id) is int and 0 <= id < tokenizer.n_vocab for id in ids):
+            raise UserError("The context holds a token that this model does not know. Start again from a prompt.")
+        return ids
+
+
+def _answering(question: Callable[[Answer], Answer]) -> Callable[[Answer], Answer]:
+    """An exception would reach the browser as null, so it becomes an answer."""
+
+    @functools.wraps(question)
+    def answer(request: Answer) -> Answer:
+        try:
+            return question(request)
+        except UserError as error:
+            return {"error": str(error)}
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            return {"error": f"The server could not answer ({type(error).__name__}). Reload the page and try again."}
+
+    return answer

@@ -1,0 +1,47 @@
+"""The Playground tab: one component, drawn by assets/playground/*.js, that asks ui/playground/server.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from gpt_demo.ui.playground.server import LabServer
+from gpt_demo.ui.session import Services, owner
+from gpt_demo.ui.views import view_json
+
+_JS_ON_LOAD = """
+const root = element.querySelector(".lab");
+const start = () => {
+  if (!window.gptDemoLab?.mount) return setTimeout(start, 30);
+  const lab = window.gptDemoLab.mount(root, { server });
+  const greet = () => window.gptDemoLab.greet(lab, props.value);
+  greet();
+  watch("value", greet);
+};
+start();
+"""
+
+
+class PlaygroundTab:
+    """The component; its value tells the browser who the visitor is and which models there are."""
+
+    def __init__(self, services: Services, token: gr.BrowserState) -> None:
+        self.services = services
+        self.token = token
+        self.lab = gr.HTML(
+            view_json(None),
+            html_template='<div class="lab"></div>',
+            js_on_load=_JS_ON_LOAD,
+            server_functions=LabServer(services).functions,
+            apply_default_css=False,
+            elem_id="lab",
+        )
+
+    def connect(self, page: gr.Blocks, tab: gr.Tab) -> None:
+        """Greet at the page's opening, and again when the tab is opened: a training may have made a model."""
+        quiet: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+        gr.on([page.load, tab.select], self.greet, self.token, self.lab, **quiet)
+
+    def greet(self, token: str) -> str:
+        return view_json({"token": token, "models": [info.name for info in self.services.store.list(owner(token))]})

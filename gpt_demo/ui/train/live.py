@@ -1,0 +1,266 @@
+"""The right side of the Train tab: a viewer over runs. What it shows comes from their recorded events only."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import gradio as gr
+
+from gpt_demo.errors import UserError
+from gpt_demo.runs.recipes import create_run, keep_model, resume_run
+from gpt_demo.runs.runs import RunFolder
+from gpt_demo.training.history import History
+from gpt_demo.ui.downloads import OF_A_RUN, Downloads, export_run
+from gpt_demo.ui.quotas import ALIVE, check_runs
+from gpt_demo.ui.session import QUEUED, QUIET, Services, owner, sentences
+from gpt_demo.ui.train.charts import snapshot_json, training_chart
+from gpt_demo.ui.train.form import TrainForm
+from gpt_demo.ui.train.snapshot import chart_snapshot, differences, samples_data, status_data
+from gpt_demo.ui.train.text_source import Reading
+from gpt_demo.ui.views import view, view_json
+
+RESUMABLE = ("paused", "stopped", "interrupted", "failed")
+Acting = Callable[..., tuple[Any, ...]]
+
+
+class TrainLive:
+    """Components and handlers of the run that is being looked at."""
+
+    def __init__(self, services: Services, token: gr.BrowserState, form: TrainForm) -> None:
+        self.services = services
+        self.token = token
+        self.form = form
+        self.seen = gr.State(None)  # what the last poll showed: (run, status, steps, evaluations, samples)
+        # The runs on the chart, as `look` was last told: Gradio refuses a choice that has just been deleted, and a poll
+        # under way could still ask for it.
+        self.shown = gr.State([])
+        self.timer = gr.Timer(0.5, active=False)
+        with gr.Row(elem_classes="bottom", elem_id="run-bar"):
+            self.run = gr.Dropdown([], label="Run", info="yours, the newest first", scale=3, elem_id="run-choice")
+            form.start_button.render()  # type: ignore[no-untyped-call]
+            self.pause = gr.Button("Pause", interactive=False, min_width=100, elem_id="pause")
+            self.resume = gr.Button("Resume", visible=False, min_width=100, elem_id="resume")
+            self.stop = gr.Button("Stop", interactive=False, min_width=80, elem_id="stop")
+            self.write = gr.Button("Let it write", interactive=False, min_width=110, elem_id="open-playground")
+        with gr.Column(visible=False, elem_id="stop-choices", elem_classes="question") as self.stop_choices:
+            gr.Markdown("**Stop this run?** It goes on training until you choose.")
+            with gr.Row():
+                self.keep = gr.Button("Stop and keep the model", variant="primary", elem_id="stop-keep")
+                self.discard = gr.Button("Stop and discard the run", variant="stop", elem_id="stop-discard")
+                self.go_on = gr.Button("Go on training", elem_id="stop-go-on")
+        self.status = view("status", elem_id="run-status")
+        self.chart = training_chart()
+        gr.Markdown("## Samples", elem_classes="heading")
+        self.samples = view("samples", [], elem_id="samples")
+        with gr.Accordion("Compare with past runs", open=False, elem_id="compare-runs"):
+            self.others = gr.CheckboxGroup(
+                [], label="Past runs", info="those ticked are laid over the chart", elem_id="overlay-choice"
+            )
+            self.table = view("table", elem_id="run-differences")
+            self.delete = gr.Button("Delete the ticked runs", size="sm", elem_id="delete-runs")
+            with gr.Column(visible=False, elem_id="delete-runs-question", elem_classes="question") as self.question:
+                gr.Markdown("**Delete the ticked runs for good?** Models that were kept stay.")
+                with gr.Row():
+                    self.delete_yes = gr.Button("Delete them", variant="stop", elem_id="delete-runs-yes")
+                    self.delete_no = gr.Button("Keep them", elem_id="delete-runs-no")
+        with gr.Accordion("Download", open=False, elem_id="downloads"):
+            with gr.Row(elem_classes="download-buttons"):
+                self.downloads = {
+                    kind: gr.Button(label, size="sm", min_width=120, elem_id=f"download-{kind}")
+                    for label, kind in OF_A_RUN.items()
+                }
+            self.files = Downloads("download-file")
+
+    # Wiring -----------------------------------------------------------------------------------------------------------
+
+    def connect(self, page: gr.Blocks) -> None:
+        """Wire the buttons, the timer, and the page's opening."""
+        shown = [
+            self.seen, self.status, self.chart, self.samples, self.timer,
+            self.pause, self.resume, self.stop, self.write, self.stop_choices,
+        ]  # fmt: skip
+        choice = [self.run, self.others, self.timer, self.stop_choices, self.question]
+        mine, chosen = [self.token, self.run], [self.token, self.run, self.others]
+        look: dict[str, Any] = {"fn": self.look, "inputs": chosen, "outputs": [*shown, self.shown, self.table], **QUIET}
+        self.timer.tick(self.poll, [self.token, self.shown, self.seen], shown, **QUIET)
+        self.run.input(self.choose, mine, choice, **QUEUED).then(**look)
+        self.others.input(**look)
+        page.load(self.attach, self.token, choice, **QUIET).then(**look)
+        starting: dict[str, Any] = {"inputs": [self.form.name, *self.form.inputs], **QUEUED}
+        self.form.start_button.click(self.start, outputs=[*choice, self.form.name], **starting).then(**look)
+        for button, act, word in (
+            (self.pause, self.pause_run, "Pausing"),
+            (self.resume, self.resume_run, "Resuming"),
+            (self.keep, self.keep_run, "Stopping"),
+            (self.discard, self.discard_run, "Discarding"),
+        ):  # the words stay until the run's present step has ended and its state is saved
+            at_once = button.click(partial(_busy, word), None, [self.pause, self.stop, self.stop_choices], **QUIET)
+            at_once.then(act, mine, choice, **QUEUED).then(**look)
+        self.delete_yes.click(self.delete_runs, chosen, choice, **QUEUED).then(**look)
+        for button, box, opens in (
+            (self.stop, self.stop_choices, True), (self.go_on, self.stop_choices, False),
+            (self.delete, self.question, True), (self.delete_no, self.question, False),
+        ):  # fmt: skip
+            button.click(partial(gr.update, visible=opens), None, box, **QUIET)
+        for kind, button in self.downloads.items():
+            self.files.connect(button, partial(self.download, kind), chosen)
+
+    # Looking ----------------------------------------------------------------------------------------------------------
+
+    def attach(self, token: str) -> tuple[Any, ...]:
+        """When the page opens: the visitor's runs, the one going on (or else the newest) chosen."""
+        folders = self.services.runs_of(token)
+        alive = [folder for folder in folders if folder.status in ALIVE]
+        return self._choice(token, next(iter(alive or folders), None))
+
+    def choose(self, token: str, name: str | None) -> tuple[Any, ...]:
+        """Another run is to be looked at; the page polls it while it goes on."""
+        with sentences():
+            return self._choice(token, self.services.run(name, token))
+
+    def _choice(self, token: str, folder: RunFolder | None) -> tuple[Any, ...]:
+        """Updates of `choice`: the run, the others, both questions closed; polls rest until `look` has looked."""
+        names = [f.name for f in self.services.runs_of(token)]
+        name = folder.name if folder else None
+        return (
+            gr.update(choices=names, value=name),
+            gr.update(choices=[n for n in names if n != name], value=[]),
+            gr.Timer(active=False),
+            gr.update(visible=False),
+            gr.update(visible=False),
+        )
+
+    def look(self, token: str, name: str | None, others: list[str]) -> tuple[Any, ...]:
+        """Everything about the chosen run, what polls are to look at, and the table of differences."""
+        shown = [name or "", *(others or [])]
+        table = None
+        if others:
+            with contextlib.suppress(UserError):
+                table = differences(self._histories(token, shown))
+        return (*self.poll(token, shown, None), shown, view_json(table))
+
+    def poll(self, token: str, shown: list[str], seen: Any) -> tuple[Any, ...]:
+        """What has changed since `seen` in the runs `shown`; the timer ends with the first of them."""
+        if not shown:  # a tick before the first look, or after a restart of the server
+            return (gr.skip(),) * 10
+        try:
+            return self._news(token, shown, seen)
+        except UserError:  # none is chosen, or it is not there any more
+            empty = [view_json(None), snapshot_json(chart_snapshot([])), view_json([]), gr.Timer(active=False)]
+            return None, *empty, *_buttons(None), gr.update(visible=False)
+
+    def _news(self, token: str, shown: list[str], seen: Any) -> tuple[Any, ...]:
+        folder = self.services.run(shown[0], token)
+        runs = self._histories(token, shown)
+        status, history = folder.status, runs[0][1]
+        now = [folder.name, status, history.steps_done, len(history.evaluations["step"]), len(history.samples)]
+        same_state = seen is not None and now[:2] == seen[:2]
+        alive = status in ALIVE
+        kept = (self.services.store.folder(folder.name) / "config.json").exists()
+        return (
+            now,
+            view_json(status_data(folder, history, status)),
+            gr.skip() if now == seen else snapshot_json(chart_snapshot(runs)),
+            gr.skip() if same_state and now[4] == seen[4] else view_json(samples_data(history)),
+            gr.skip() if same_state else gr.Timer(active=alive),
+            *([gr.skip()] * 4 if same_state else _buttons(status, kept)),
+            gr.skip() if alive else gr.update(visible=False),
+        )
+
+    def _histories(self, token: str, shown: list[str]) -> list[tuple[str, History]]:
+        """The runs with their histories: the first, or UserError; the others as far as they are the visitor's."""
+        found = [(shown[0], self.services.runs.history(self.services.run(shown[0], token)))]
+        for other in shown[1:]:
+            with contextlib.suppress(UserError):
+                found.append((other, self.services.runs.history(self.services.run(other, token))))
+        return found
+
+    # Acting -----------------------------------------------------------------------------------------------------------
+
+    def start(
+        self, name: str, reading: Reading, token: str, base: str, preset_name: str, *values: Any
+    ) -> tuple[Any, ...]:
+        """Create a run from the form and put it to work."""
+        with sentences():
+            if not token:
+                raise UserError("The page has not loaded completely yet. Try again in a moment.")
+            check_runs(self.services, token)
+            choice = self.form.choice(token, base, preset_name, *values)
+            self.form.prepare(reading, choice)
+            folder = create_run(
+                self.services.runs, self.services.store, reading.chosen(), choice.config, preset_name=preset_name,
+                name=(name or "").strip(), base=choice.base_name, owner=owner(token), source="the page",
+            )  # fmt: skip
+            self.services.work(folder)
+        return (*self._choice(token, folder), "")
+
+    def resume_run(self, token: str, name: str | None) -> tuple[Any, ...]:
+        with sentences():
+            folder = self.services.run(name, token)
+            check_runs(self.services, token, resuming=True)
+            resume_run(folder)
+            self.services.work(folder)
+        return self._choice(token, folder)
+
+    def pause_run(self, token: str, name: str | None) -> tuple[Any, ...]:
+        """End the run's present step and save its state."""
+        with sentences():
+            folder = self._end(token, name, "paused")
+        return self._choice(token, folder)
+
+    def keep_run(self, token: str, name: str | None) -> tuple[Any, ...]:
+        with sentences():
+            folder = self._end(token, name, "stopped")
+            keep_model(folder, self.services.store)
+        gr.Info(f"The model is kept as {folder.name}: let it write in the Playground.")
+        return self._choice(token, folder)
+
+    def discard_run(self, token: str, name: str | None) -> tuple[Any, ...]:
+        with sentences():
+            self.services.runs.delete(self.services.run(name, token).name, owner(token))
+        return self.attach(token)
+
+    def delete_runs(self, token: str, name: str | None, others: list[str]) -> tuple[Any, ...]:
+        """Delete the ticked runs; their models stay (the Models tab deletes those)."""
+        with sentences():
+            if not others:
+                raise UserError("No run is ticked. Tick the runs to delete first.")
+            for other in others:
+                self.services.runs.delete(self.services.run(other, token).name, owner(token))
+        return self._choice(token, self.services.run(name, token) if name else None)
+
+    def _end(self, token: str, name: str | None, ending: Literal["paused", "stopped"]) -> RunFolder:
+        """The run, ended; it may have ended by itself while the visitor was choosing."""
+        folder = self.services.run(name, token)
+        run = self.services.runs.live(folder.name)
+        if run is not None:
+            run.stop(ending)
+            run.join(120)
+        elif folder.status in ALIVE:
+            raise UserError(f"The run {folder.name} is being trained by another program; stop it there.")
+        return folder
+
+    def download(self, kind: str, target: Path, token: str, name: str | None, others: list[str]) -> Path:
+        """Write the file of this kind into the folder `target`."""
+        folder = self.services.run(name, token)
+        return export_run(kind, folder, self._histories(token, [folder.name, *(others or [])]), target)
+
+
+def _busy(word: str) -> tuple[Any, ...]:
+    """At the click: the buttons wait, and the question is answered."""
+    return gr.update(value=word, interactive=False), gr.update(interactive=False), gr.update(visible=False)
+
+
+def _buttons(status: str | None, kept: bool = False) -> tuple[Any, ...]:
+    """Pause or resume, stop, and write with the model, as far as they make sense."""
+    alive, resumable = status in ALIVE, status in RESUMABLE
+    return (
+        gr.update(value="Pause", visible=not resumable, interactive=alive),
+        gr.update(visible=resumable),
+        gr.update(interactive=alive),
+        gr.update(interactive=kept),
+    )
