@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpt_demo.errors import UserError
+from gpt_demo.errors import UserError, quoted
 from gpt_demo.events import Converting
 from gpt_demo.exchange.huggingface_tokenizer import save_tokenizer
 from gpt_demo.exchange.tensor_files import open_file
 from gpt_demo.exchange.weights_file import write_weights
-from gpt_demo.model.gpt import GPT, GPTConfig, without_numbers
+from gpt_demo.model.blank import without_numbers
+from gpt_demo.model.gpt import GPT, Activation, GPTConfig
 from gpt_demo.store.folder import read_description
 from gpt_demo.text.tokenizer import Tokenizer
 
@@ -24,14 +25,11 @@ from gpt_demo.text.tokenizer import Tokenizer
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 QKV_BIAS = "attn.c_attn.bias"
 
-# What the model here does not compute in another way. transformers takes the first where config.json says nothing.
-_FIXED: dict[str, tuple[object, ...]] = {
-    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
-    "layer_norm_epsilon": (1e-5,),
-    "scale_attn_weights": (True,),
-    "scale_attn_by_inverse_layer_idx": (False,),
-    "add_cross_attention": (False,),
-}
+# transformers' names for the two functions there are here; it has them in more than one way of computing.
+_ACTIVATIONS: dict[str, Activation] = {
+    "gelu_new": "gelu_new", "gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new", "gelu_accurate": "gelu_new",
+    "gelu": "gelu", "gelu_python": "gelu",
+}  # fmt: skip
 _OURS = "gpt_demo"  # key of config.json: what transformers' own keys can't say
 
 
@@ -101,8 +99,11 @@ def _config(shape: GPTConfig, tokenizer: Tokenizer) -> dict[str, object]:
         "n_embd": shape.n_embd,
         "n_head": shape.n_head,
         "n_layer": shape.n_layer,
-        "activation_function": "gelu_new",
-        "layer_norm_epsilon": 1e-5,
+        "n_inner": shape.n_inner or None,
+        "activation_function": shape.activation_function,
+        "layer_norm_epsilon": shape.layer_norm_epsilon,
+        "scale_attn_weights": shape.scale_attn_weights,
+        "scale_attn_by_inverse_layer_idx": shape.scale_attn_by_inverse_layer_idx,
         "resid_pdrop": shape.dropout,
         "embd_pdrop": shape.dropout,
         "attn_pdrop": shape.dropout,
@@ -124,27 +125,33 @@ def expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
 
 
 def read_config(folder: Path) -> GPTConfig:
-    """The shape that Hugging Face's config.json describes. Raises UserError where it is no GPT-2 as computed here."""
+    """The shape that Hugging Face's config.json describes, a setting that is missing as transformers understands that.
+
+    Raises UserError where it is no GPT-2 as computed here.
+    """
     record = read_record(folder)
     if record.get("model_type", "gpt2") != "gpt2":
-        raise UserError(f"{folder} holds a model of type {record['model_type']!r}; only GPT-2 can be imported.")
-    for key, allowed in _FIXED.items():
-        if record.get(key, allowed[0]) not in allowed:
-            raise UserError(f"{folder} holds a model with {key} {record[key]!r}; here it is always {allowed[0]!r}.")
+        raise UserError(f"{folder} holds a model of type {quoted(record['model_type'])}; only GPT-2 can be imported.")
+    if record.get("add_cross_attention"):
+        raise UserError(f"{folder} holds a model with add_cross_attention, which a GPT-2 here does not have.")
     ours = record.get(_OURS)
-    config = GPTConfig(
+    width = _whole(record, "n_embd", 768)
+    inner = 4 * width if record.get("n_inner") is None else _whole(record, "n_inner", 0)
+    return GPTConfig(
         n_vocab=_whole(record, "vocab_size", 50257),
         n_ctx=_whole(record, "n_positions", _whole(record, "n_ctx", 1024)),
-        n_embd=_whole(record, "n_embd", 768),
+        n_embd=width,
         n_head=_whole(record, "n_head", 12),
         n_layer=_whole(record, "n_layer", 12),
         dropout=_dropout(record),
         qkv_bias=not isinstance(ours, dict) or ours.get("qkv_bias") is not False,
         tied_head=record.get("tie_word_embeddings") is not False,
+        activation_function=_activation(record),
+        layer_norm_epsilon=_epsilon(record),
+        scale_attn_weights=_switch(record, "scale_attn_weights", True),
+        scale_attn_by_inverse_layer_idx=_switch(record, "scale_attn_by_inverse_layer_idx", False),
+        n_inner=0 if inner == 4 * width else inner,
     )
-    if record.get("n_inner") not in (None, 4 * config.n_embd):
-        raise UserError(f"{folder} holds a model with n_inner {record['n_inner']!r}; here it is always 4 x n_embd.")
-    return config
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -172,7 +179,29 @@ def kept_tokenizer_kind(folder: Path) -> str | None:
 def _whole(record: dict[str, Any], key: str, default: int) -> int:
     value = record.get(key, default)
     if type(value) is not int:
-        raise UserError(f"config.json gives {key} as {value!r}; it must be a whole number.")
+        raise UserError(f"config.json gives {key} as {quoted(value)}; it must be a whole number.")
+    return value
+
+
+def _activation(record: dict[str, Any]) -> Activation:
+    name = record.get("activation_function", "gelu_new")
+    if not isinstance(name, str) or name not in _ACTIVATIONS:
+        allowed = ", ".join(_ACTIVATIONS)
+        raise UserError(f"config.json gives activation_function as {quoted(name)}; a GPT-2 here can have {allowed}.")
+    return _ACTIVATIONS[name]
+
+
+def _epsilon(record: dict[str, Any]) -> float:
+    value = record.get("layer_norm_epsilon", 1e-5)
+    if type(value) not in (int, float):
+        raise UserError(f"config.json gives layer_norm_epsilon as {quoted(value)}; it must be a number.")
+    return float(value)
+
+
+def _switch(record: dict[str, Any], key: str, default: bool) -> bool:
+    value = record.get(key, default)
+    if not isinstance(value, bool):
+        raise UserError(f"config.json gives {key} as {quoted(value)}; it must be true or false.")
     return value
 
 

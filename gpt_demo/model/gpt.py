@@ -8,21 +8,19 @@ Architecture: Radford et al., "Language Models are Unsupervised Multitask Learne
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from gpt_demo.errors import UserError
 from gpt_demo.model.fused_loss import head_loss, is_worthwhile
 
 Init = Literal["gpt2", "pytorch"]
+Activation = Literal["gelu_new", "gelu"]
 
 WRITTEN_OUT_TO = 512  # longest context whose attention is written out in bf16 on a CPU: memory grows as its square
 
@@ -42,6 +40,12 @@ class GPTConfig:
     dropout: float = 0.0  # probability of zeroing, at the four places named in GPT, while training
     qkv_bias: bool = True  # bias on the query-key-value layer (GPT-2: yes; the book: no)
     tied_head: bool = True  # output head shares the token embedding (GPT-2: yes; the book: no)
+    # What some models change that were made from GPT-2; the names are those of transformers.
+    activation_function: Activation = "gelu_new"  # GPT-2's tanh approximation, or the exact GELU
+    layer_norm_epsilon: float = 1e-5  # added to the variance
+    scale_attn_weights: bool = True  # scores are divided by sqrt(D)
+    scale_attn_by_inverse_layer_idx: bool = False  # and by the number of the block, counted from 1
+    n_inner: int = 0  # width of the MLP; 0: 4 C
 
     def __post_init__(self) -> None:
         for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer"):
@@ -55,13 +59,39 @@ class GPTConfig:
             )
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout is {self.dropout}; it must be at least 0 and below 1.")
+        if self.activation_function not in get_args(Activation):
+            allowed = " or ".join(get_args(Activation))
+            raise UserError(f"activation_function is {str(self.activation_function)[:200]!r}; it must be {allowed}.")
+        if not 0 < self.layer_norm_epsilon < 1:
+            raise UserError(f"layer_norm_epsilon is {self.layer_norm_epsilon}; it must be above 0 and below 1.")
+        if not isinstance(self.n_inner, int) or self.n_inner < 0:
+            raise UserError(f"n_inner is {self.n_inner!r}; it must be a whole number, at least 0 (which is 4 n_embd).")
 
     @property
     def n_params(self) -> int:
         """Number of parameters, a tied head counted once."""
-        block = 12 * self.n_embd**2 + 10 * self.n_embd + 3 * self.n_embd * self.qkv_bias
         heads = 1 if self.tied_head else 2
-        return (heads * self.n_vocab + self.n_ctx) * self.n_embd + self.n_layer * block + 2 * self.n_embd
+        return (heads * self.n_vocab + self.n_ctx) * self.n_embd + self.n_layer * self.block_params + 2 * self.n_embd
+
+    @property
+    def block_params(self) -> int:
+        """Number of parameters of one block: its matrices, their biases, and two norms."""
+        return self.block_matrices + (6 + 3 * self.qkv_bias) * self.n_embd + self.mlp_width
+
+    @property
+    def block_matrices(self) -> int:
+        """Numbers in the four matrices of one block."""
+        return 4 * self.n_embd**2 + 2 * self.n_embd * self.mlp_width
+
+    @property
+    def mlp_width(self) -> int:
+        """Width between the two layers of the MLP."""
+        return self.n_inner or 4 * self.n_embd
+
+    def attention_scale(self, layer: int) -> float:
+        """What the products of queries and keys are multiplied by in block `layer`, counted from 0."""
+        scale = 1 / math.sqrt(self.n_embd // self.n_head) if self.scale_attn_weights else 1.0
+        return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -112,9 +142,10 @@ class KVCache:
 class Attention(nn.Module):
     """Causal multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
         self.n_head = config.n_head
+        self.scale = config.attention_scale(layer)
         self.dropout = config.dropout
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.qkv_bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd)
@@ -129,12 +160,13 @@ class Attention(nn.Module):
         S = k.shape[2]  # keys: those cached and the T new ones
         dropout = self.dropout if self.training else 0.0
         if weights is None and q.dtype == torch.bfloat16 and q.device.type == "cpu" and T == S <= WRITTEN_OUT_TO:
-            y = _written_out_attention(q, k, v, dropout)
+            y = _written_out_attention(q, k, v, self.scale, dropout)
         elif weights is None:
             mask = None if T in (1, S) else _causal_mask(T, S, x.device)
-            y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=T == S and T > 1)
+            causal = T == S and T > 1
+            y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=self.scale)
         else:
-            scores = q @ k.transpose(2, 3) / math.sqrt(C // self.n_head)
+            scores = q @ k.transpose(2, 3) * self.scale
             scores = scores.masked_fill(~_causal_mask(T, S, x.device), float("-inf"))
             weights.append(scores.softmax(dim=3))
             y = F.dropout(weights[-1], dropout) @ v
@@ -142,7 +174,7 @@ class Attention(nn.Module):
         return out
 
 
-def _written_out_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+def _written_out_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
     """q, k, v (B, H, T, D) in bf16 -> (B, H, T, D). Two batched products and a softmax, causal.
 
     On a CPU, forward and backward take half the time of PyTorch's fused kernel, at the price of (B, H, T, T) weights.
@@ -150,7 +182,7 @@ def _written_out_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> T
     B, H, T, D = q.shape
     q, k, v = (t.reshape(B * H, T, D) for t in (q, k, v))
     future = torch.full((T, T), float("-inf"), dtype=q.dtype).triu(1)
-    scores = torch.baddbmm(future, q, k.transpose(1, 2), alpha=1 / math.sqrt(D))
+    scores = torch.baddbmm(future, q, k.transpose(1, 2), alpha=scale)
     weights = F.dropout(scores.softmax(2, dtype=q.dtype), dropout)
     return (weights @ v).view(B, H, T, D)
 
@@ -161,26 +193,27 @@ def _causal_mask(T: int, S: int, device: torch.device) -> Tensor:
 
 
 class MLP(nn.Module):
-    """Two layers with GPT-2's GELU between: the tanh approximation its weights were trained with, not the exact one."""
+    """Two layers with a GELU between: of GPT-2 the tanh approximation its weights were trained with."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
-        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
+        self.approximate = "tanh" if config.activation_function == "gelu_new" else "none"
+        self.c_fc = nn.Linear(config.n_embd, config.mlp_width)
+        self.c_proj = nn.Linear(config.mlp_width, config.n_embd)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+        out: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate=self.approximate))
         return out
 
 
 class Block(nn.Module):
     """Pre-norm: each branch normalises its own input and is added to the residual stream."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(config.n_embd)
-        self.attn = Attention(config)
-        self.ln_2 = nn.LayerNorm(config.n_embd)
+        self.ln_1 = nn.LayerNorm(config.n_embd, config.layer_norm_epsilon)
+        self.attn = Attention(config, layer)
+        self.ln_2 = nn.LayerNorm(config.n_embd, config.layer_norm_epsilon)
         self.mlp = MLP(config)
         self.drop = nn.Dropout(config.dropout)
 
@@ -205,8 +238,8 @@ class GPT(nn.Module):
         self.wte = nn.Embedding(config.n_vocab, config.n_embd)
         self.wpe = nn.Embedding(config.n_ctx, config.n_embd)
         self.drop = nn.Dropout(config.dropout)
-        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.ln_f = nn.LayerNorm(config.n_embd)
+        self.h = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, config.layer_norm_epsilon)
         self.lm_head = None if config.tied_head else nn.Linear(config.n_embd, config.n_vocab, bias=False)
         if init == "gpt2":
             self._init_gpt2()
@@ -272,27 +305,3 @@ class GPT(nn.Module):
     def head_weight(self) -> Tensor:
         """(V, C): the token embedding, or the head's own matrix where it is not tied."""
         return self.wte.weight if self.lm_head is None else self.lm_head.weight
-
-
-class _NothingDrawn(TorchFunctionMode):
-    """While it is entered, by this thread, new layers leave their numbers as they are."""
-
-    DRAWING = frozenset({
-        nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_,
-        Tensor.uniform_, Tensor.normal_, Tensor.fill_, Tensor.zero_,
-    })  # fmt: skip
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        return (args or tuple(kwargs.values()))[0] if func in self.DRAWING else func(*args, **kwargs)
-
-
-@contextlib.contextmanager
-def without_numbers() -> Iterator[None]:
-    """While it is open, models made by this thread have names and shapes only: they stand on the meta device.
-
-    They are filled with `load_state_dict(assign=True)`. A model takes milliseconds, nothing is drawn, and the symbolic
-    mathematics is not loaded (80 MB) that meta tensors need for drawing.
-    """
-    with torch.device("meta"), _NothingDrawn():
-        yield

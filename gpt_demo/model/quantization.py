@@ -64,5 +64,5 @@ def weight_bytes(config: GPTConfig, precision: str) -> int:
     check_precision(precision)
     if precision != "int8":
         return (2 if precision == "bf16" else 4) * config.n_params
-    matrices, rows = 12 * config.n_embd**2, 9 * config.n_embd
-    return 4 * config.n_params + config.n_layer * (4 * rows - 3 * matrices)
+    rows = 5 * config.n_embd + config.mlp_width
+    return 4 * config.n_params + config.n_layer * (4 * rows - 3 * config.block_matrices)

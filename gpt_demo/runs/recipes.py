@@ -18,7 +18,8 @@ from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Finished, Saved, Started, Stepped
 from gpt_demo.exchange.huggingface import export_folder
 from gpt_demo.memory import give_back_memory
-from gpt_demo.model.gpt import GPT, without_numbers
+from gpt_demo.model.blank import without_numbers
+from gpt_demo.model.gpt import GPT
 from gpt_demo.runs.runs import RunFolder, Runs
 from gpt_demo.store.folder import check_name, load_model, load_weights
 from gpt_demo.store.store import ModelInfo, ModelStore

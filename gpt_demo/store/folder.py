@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 from gpt_demo.errors import UserError
 from gpt_demo.events import finite
-from gpt_demo.model.gpt import GPT, GPTConfig, without_numbers
+from gpt_demo.model.blank import without_numbers
+from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.model.quantization import check_precision, lower_precision
 from gpt_demo.text.tokenizer import Tokenizer
 

@@ -22,7 +22,7 @@ def memory_needed(config: GPTConfig, precision: str) -> int:
     """Bytes that a model takes while it writes, about: its weights, keys and values of a full context, some logits."""
     width = 2 if precision == "bf16" else 4
     cache = 2 * config.n_layer * config.n_ctx * config.n_embd * width
-    return weight_bytes(config, precision) + cache + 16 * config.n_vocab + 12 * config.n_embd**2
+    return weight_bytes(config, precision) + cache + 16 * config.n_vocab + config.block_matrices
 
 
 def precisions_that_fit(config: GPTConfig, room: int) -> tuple[str, ...]:

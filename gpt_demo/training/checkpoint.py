@@ -20,7 +20,8 @@ from torch import Tensor
 
 from gpt_demo.errors import UserError
 from gpt_demo.events import finite
-from gpt_demo.model.gpt import GPT, GPTConfig, without_numbers
+from gpt_demo.model.blank import without_numbers
+from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.training.loop import TrainState, make_optimizer
 from gpt_demo.training.lora import freeze, merged, trained
 from gpt_demo.training.plan import TrainConfig

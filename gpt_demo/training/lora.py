@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt_demo.model.gpt import GPT, GPTConfig, without_numbers
+from gpt_demo.model.blank import without_numbers
+from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.training.plan import TrainConfig
 
 SCALE = 2.0  # alpha / r of the paper's section 4.1, the same at every rank, so that the learning rate can stay
@@ -68,13 +69,13 @@ def n_trained(shape: GPTConfig, config: TrainConfig) -> int:
         return shape.n_params
     if config.trainable == "lora":
         return n_adapters(shape, config)
-    block = 12 * shape.n_embd**2 + 10 * shape.n_embd + 3 * shape.n_embd * shape.qkv_bias
-    return min(config.last_blocks, shape.n_layer) * block + 2 * shape.n_embd
+    return min(config.last_blocks, shape.n_layer) * shape.block_params + 2 * shape.n_embd
 
 
 def n_adapters(shape: GPTConfig, config: TrainConfig) -> int:
-    """Numbers in LoRA's adapters: in + out = 4 C, 2 C, 5 C and 5 C for the four matrices of a block, each r times."""
-    return 16 * shape.n_embd * config.lora_rank * shape.n_layer if config.trainable == "lora" else 0
+    """Numbers in LoRA's adapters: in + out of the four matrices of a block, each r times."""
+    numbers = 8 * shape.n_embd + 2 * shape.mlp_width
+    return numbers * config.lora_rank * shape.n_layer if config.trainable == "lora" else 0
 
 
 def merged(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -90,6 +90,11 @@ def test_this_apps_own_layout(model: GPT, tmp_path: Path) -> None:
 SHAPES: list[dict[str, Any]] = [
     {"n_positions": 16, "n_embd": 32, "n_head": 4, "n_layer": 2},
     {"n_positions": 24, "n_embd": 24, "n_head": 3, "n_layer": 3, "tie_word_embeddings": False},
+    {"activation_function": "gelu", "n_positions": 16, "n_embd": 32, "n_head": 4, "n_layer": 2},
+    {"layer_norm_epsilon": 0.01, "n_positions": 16, "n_embd": 32, "n_head": 4, "n_layer": 2},
+    {"scale_attn_weights": False, "n_positions": 16, "n_embd": 32, "n_head": 4, "n_layer": 2},
+    {"scale_attn_by_inverse_layer_idx": True, "n_positions": 16, "n_embd": 32, "n_head": 4, "n_layer": 3},
+    {"n_inner": 40, "n_positions": 16, "n_embd": 32, "n_head": 4, "n_layer": 2},
 ]
 
 
@@ -269,13 +274,16 @@ def test_a_bias_that_should_be_zero(folder: Path, tmp_path: Path) -> None:
     ("changes", "sentence"),
     [
         ({"model_type": "llama"}, "type 'llama'; only GPT-2"),
-        ({"activation_function": "gelu"}, "activation_function 'gelu'"),
-        ({"activation_function": ["relu"]}, "activation_function"),
-        ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon 1e-06"),
-        ({"n_inner": 64}, "n_inner 64"),
-        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx True"),
-        ({"scale_attn_weights": False}, "scale_attn_weights False"),
-        ({"add_cross_attention": True}, "add_cross_attention True"),
+        ({"activation_function": "relu"}, "activation_function as 'relu'; a GPT-2 here can have gelu_new, "),
+        ({"activation_function": ["relu"]}, "activation_function as .'relu'"),
+        ({"activation_function": "x" * 9999}, "activation_function as 'x{199}…'; a GPT-2 here"),
+        ({"layer_norm_epsilon": "1e-5"}, "layer_norm_epsilon as '1e-5'"),
+        ({"layer_norm_epsilon": -1}, "layer_norm_epsilon is -1.0"),
+        ({"n_inner": 64}, r"c_fc\.weight is \(32, 128\), not \(32, 64\)"),
+        ({"n_inner": "64"}, "n_inner as '64'"),
+        ({"scale_attn_by_inverse_layer_idx": "yes"}, "scale_attn_by_inverse_layer_idx as 'yes'"),
+        ({"scale_attn_weights": 1}, "scale_attn_weights as 1"),
+        ({"add_cross_attention": True}, "add_cross_attention"),
         ({"n_layer": "2"}, "n_layer as '2'"),
         ({"n_head": True}, "n_head as True"),
         ({"n_head": 5}, "multiple of n_head"),
@@ -290,10 +298,10 @@ def test_what_the_model_here_does_not_compute(changes: dict[str, Any], sentence:
         open_model(folder)
 
 
-@pytest.mark.parametrize("activation", ["gelu_new", "gelu_pytorch_tanh"])
-def test_what_is_the_same_by_another_name(activation: str, folder: Path) -> None:
+@pytest.mark.parametrize("activation", ["gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate"])
+def test_what_is_the_same_by_another_name(activation: str, model: GPT, folder: Path) -> None:
     edit(folder, activation_function=activation, n_inner=128, reorder_and_upcast_attn=True)
-    open_model(folder)
+    assert open_model(folder).config == model.config
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", "[" * 100_000, "\x00"])

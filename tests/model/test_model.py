@@ -24,7 +24,17 @@ SHAPES = [
     {"tied_head": True, "qkv_bias": False, "n_head": 1, "n_layer": 3},
     {"tied_head": False, "qkv_bias": True, "n_embd": 48, "n_head": 6},
     {"tied_head": False, "qkv_bias": False, "n_vocab": 61, "n_ctx": 24, "n_embd": 20, "n_head": 2},
-]
+    # What models made from GPT-2 change; one at a time and all at once.
+    {"activation_function": "gelu"},
+    {"layer_norm_epsilon": 0.1},
+    {"scale_attn_weights": False},
+    {"scale_attn_by_inverse_layer_idx": True, "n_layer": 3},
+    {"n_inner": 24},
+    {
+        "activation_function": "gelu", "layer_norm_epsilon": 1e-6, "scale_attn_weights": False, "n_inner": 72,
+        "scale_attn_by_inverse_layer_idx": True, "n_layer": 3, "qkv_bias": False, "tied_head": False,
+    },
+]  # fmt: skip
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 
@@ -37,12 +47,15 @@ def lively(model: GPT) -> GPT:
     return model.eval()
 
 
-def twin(model: GPT, activation: str = "gelu_new") -> Any:
+def twin(model: GPT, activation: str | None = None) -> Any:
     """transformers' GPT-2 with the same weights; the bias of query, key and value is 0 where we have none."""
     c = model.config
     config = GPT2Config(
         vocab_size=c.n_vocab, n_positions=c.n_ctx, n_embd=c.n_embd, n_head=c.n_head, n_layer=c.n_layer,
-        activation_function=activation, tie_word_embeddings=c.tied_head, attn_implementation="eager",
+        activation_function=activation or c.activation_function, layer_norm_epsilon=c.layer_norm_epsilon,
+        scale_attn_weights=c.scale_attn_weights, n_inner=c.n_inner or None,
+        scale_attn_by_inverse_layer_idx=c.scale_attn_by_inverse_layer_idx,
+        tie_word_embeddings=c.tied_head, attn_implementation="eager",
     )  # fmt: skip
     other = GPT2LMHeadModel(config).eval()
     state = {("" if k.startswith("lm_head") else "transformer.") + k: v for k, v in model.state_dict().items()}
@@ -197,16 +210,21 @@ def plain_forward(model: GPT, ids: Tensor, p: float) -> Tensor:
 
     def norm(x: Tensor, ln: nn.LayerNorm) -> Tensor:
         variance = x.var(dim=2, keepdim=True, unbiased=False)
-        return (x - x.mean(dim=2, keepdim=True)) / (variance + 1e-5).sqrt() * ln.weight + ln.bias
+        return (x - x.mean(dim=2, keepdim=True)) / (
+            variance + model.config.layer_norm_epsilon
+        ).sqrt() * ln.weight + ln.bias
 
     B, T = ids.shape
     H, D = model.config.n_head, model.config.n_embd // model.config.n_head
     x = F.dropout(model.wte.weight[ids] + model.wpe.weight[:T], p)
-    for block in model.h:
+    for layer, block in enumerate(model.h):
+        by = (D**0.5 if model.config.scale_attn_weights else 1) * (
+            layer + 1 if model.config.scale_attn_by_inverse_layer_idx else 1
+        )
         attn: Any = block.attn
         q, k, v = attn.c_attn(norm(x, block.ln_1)).view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
         ahead = torch.ones(T, T).triu(1).bool()
-        weights = (q @ k.transpose(2, 3)).masked_fill(ahead, -torch.inf).div(D**0.5).softmax(dim=3)
+        weights = (q @ k.transpose(2, 3)).masked_fill(ahead, -torch.inf).div(by).softmax(dim=3)
         y = F.dropout(weights, p) @ v
         x = x + F.dropout(attn.c_proj(y.transpose(1, 2).reshape(B, T, H * D)), p)
         x = x + F.dropout(block.mlp(norm(x, block.ln_2)), p)
@@ -241,12 +259,14 @@ def test_eval_mode_draws_nothing(tiny: Any) -> None:
 @settings(deadline=None, max_examples=30)
 @given(
     n_vocab=st.integers(1, 300), n_ctx=st.integers(1, 70), n_head=st.integers(1, 4), D=st.integers(1, 9),
-    n_layer=st.integers(1, 3), qkv_bias=st.booleans(), tied_head=st.booleans(),
+    n_layer=st.integers(1, 3), n_inner=st.integers(0, 40), qkv_bias=st.booleans(), tied_head=st.booleans(),
 )  # fmt: skip
 def test_n_params_is_the_real_count(
-    n_vocab: int, n_ctx: int, n_head: int, D: int, n_layer: int, qkv_bias: bool, tied_head: bool
+    n_vocab: int, n_ctx: int, n_head: int, D: int, n_layer: int, n_inner: int, qkv_bias: bool, tied_head: bool
 ) -> None:
-    config = GPTConfig(n_vocab, n_ctx, n_head * D, n_head, n_layer, qkv_bias=qkv_bias, tied_head=tied_head)
+    config = GPTConfig(
+        n_vocab, n_ctx, n_head * D, n_head, n_layer, qkv_bias=qkv_bias, tied_head=tied_head, n_inner=n_inner
+    )
     with torch.device("meta"):
         assert config.n_params == sum(p.numel() for p in GPT(config).parameters())
 
@@ -317,6 +337,11 @@ def test_initial_weights_of_pytorch_are_the_layers_defaults_in_the_books_order(t
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"dropout": -0.1}, "dropout is -0.1"),
         ({"dropout": float("nan")}, "dropout is nan"),
+        ({"activation_function": "relu"}, "activation_function is 'relu'; it must be gelu_new or gelu"),
+        ({"layer_norm_epsilon": 0.0}, "layer_norm_epsilon is 0.0"),
+        ({"layer_norm_epsilon": float("nan")}, "layer_norm_epsilon is nan"),
+        ({"n_inner": -1}, "n_inner is -1"),
+        ({"n_inner": 8.0}, "n_inner is 8.0"),
     ],
     ids=str,
 )
@@ -357,7 +382,7 @@ def test_attention_written_out_in_bf16_is_as_exact_as_the_fused_one(length: int)
     exact = results(fused, torch.float32)
     errors = [
         [(one - other).norm().item() for one, other in zip(results(attend, torch.bfloat16), exact, strict=True)]
-        for attend in (partial(_written_out_attention, dropout=0.0), fused)
+        for attend in (partial(_written_out_attention, scale=0.25, dropout=0.0), fused)
     ]
     for written, other, whole in zip(*errors, exact, strict=True):
         assert written <= 1.5 * other + 1e-5

@@ -40,6 +40,7 @@ SPECIAL = {
     "learning_rate": st.floats(0, 10, exclude_min=True),
     "n_embd": st.just(24),
     "n_head": st.sampled_from([1, 2, 3, 4, 6, 8, 12, 24]),
+    "layer_norm_epsilon": st.floats(1e-8, 0.1),
     "epochs": st.integers(1, 9),
     "sample_temperature": st.just(0.0) | st.floats(0.01, 100),
 }

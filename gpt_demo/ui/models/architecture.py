@@ -52,14 +52,16 @@ def architecture(config: GPTConfig, name: str) -> dict[str, Any]:
 
 def _block(config: GPTConfig) -> list[Part]:
     width, heads = config.n_embd, config.n_head
+    wide = config.mlp_width / width
+    widens, narrows = f"{wide:g} times as wide, then GELU", "back to the width; added to the stream"
     attention = f"queries, keys and values of {heads} {'heads' if heads > 1 else 'head'}, each {width // heads} wide"
     return [
         {**_norm("ln_1", "normalises", width), "branch": "attention"},
         _part("c_attn", attention, (width, 3 * width), [1, 3], bias=config.qkv_bias, branch="attention"),
         _part("c_proj", "mixes the heads; added to the stream", (width, width), [1, 1], bias=True, branch="attention"),
         {**_norm("ln_2", "normalises", width), "branch": "MLP"},
-        _part("c_fc", "widens fourfold, then GELU", (width, 4 * width), [1, 4], bias=True, branch="MLP"),
-        _part("c_proj", "narrows again; added to the stream", (4 * width, width), [4, 1], bias=True, branch="MLP"),
+        _part("c_fc", widens, (width, config.mlp_width), [1, wide], bias=True, branch="MLP"),
+        _part("c_proj", narrows, (config.mlp_width, width), [wide, 1], bias=True, branch="MLP"),
     ]
 
 
@@ -67,7 +69,7 @@ def _part(
     name: str,
     words: str,
     shape: tuple[int, int] | None,
-    flow: list[int | None],
+    flow: list[float | None],
     *,
     bias: bool = False,
     branch: str = "",

@@ -30,7 +30,10 @@ from gpt_demo.ui.views import view, view_json
 SHOWN = ("tokenizer", "n_vocab", "max_steps")
 FOLDED = {
     "Text": ("val_fraction", "split", "batches", "window", "stride"),
-    "Model": ("n_ctx", "n_embd", "n_head", "n_layer", "dropout", "init", "qkv_bias", "tied_head"),
+    "Model": (
+        "n_ctx", "n_embd", "n_head", "n_layer", "dropout", "init", "qkv_bias", "tied_head", "n_inner",
+        "activation_function", "layer_norm_epsilon", "scale_attn_weights", "scale_attn_by_inverse_layer_idx",
+    ),
     "Training": (
         "trainable", "last_blocks", "lora_rank",
         "epochs", "batch_size", "grad_accum_steps", "learning_rate", "min_learning_rate", "warmup_steps",
