@@ -1,4 +1,4 @@
-"""The one exception a user may see."""
+"""The one exception a user may see, and the checks of numbers that raise it."""
 
 from __future__ import annotations
 
@@ -35,3 +35,20 @@ def quoted(value: object) -> str:
 def cut(text: str) -> str:
     """The first MOST_QUOTED characters of a text that stands in a sentence."""
     return text if len(text) <= MOST_QUOTED else text[: MOST_QUOTED - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def check_number(
+    name: str, value: float, low: float, high: float, off: str | None = None, *, open_low: bool = False
+) -> None:
+    """Raises UserError unless `value` is a number from `low` (with open_low: above it) to `high`."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not low <= value <= high or (open_low and value == low):
+        bounds = f"above {low:g} and at most {high:g}" if open_low else f"from {low:g} to {high:g}"
+        raise UserError(f"{name} is {quoted(value)}; it must be a number {bounds}{f' ({off})' if off else ''}.")
+
+
+def check_whole(name: str, value: int, low: int, high: int | None, off: str | None = None) -> None:
+    """Raises UserError unless `value` is a whole number from `low` to `high` (None: any number above)."""
+    if type(value) is not int or value < low or (high is not None and value > high):
+        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise UserError(f"{name} is {quoted(value)}; it must be a whole number {bounds}{f' ({off})' if off else ''}.")

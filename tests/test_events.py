@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import started
 
-from gpt_demo.decoding.generate import BeamsAdvanced, Hypothesis
+from gpt_demo.decoding.beams import BeamsAdvanced, Hypothesis
 from gpt_demo.events import (
     TRAINING_EVENTS,
     Evaluated,

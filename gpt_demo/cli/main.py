@@ -210,8 +210,8 @@ def _generate_options(command: argparse.ArgumentParser) -> None:
 
 
 def _generate(options: argparse.Namespace) -> int:
+    from gpt_demo.decoding.beams import beam_job
     from gpt_demo.decoding.generate import Sampling, generate
-    from gpt_demo.decoding.writing import beam_job
 
     sampling = Sampling(
         temperature=0.0 if options.greedy else options.temperature,

@@ -18,10 +18,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gpt_demo.errors import UserError
+from gpt_demo.errors import check_number, check_whole
 
 SMALLEST, LARGEST = 1e-9, 1e9  # for factors: beyond them float32 logits overflow, and inf - inf is NaN
-LARGEST_SEED = 2**32 - 1  # of all draws: what the page, its links and numpy take too
 
 
 class Transform(ABC):
@@ -192,20 +191,3 @@ def _stage(name: str, row: Tensor, before: Stage | None) -> Stage:
         removed_mass = before.probabilities.masked_fill(logits > -torch.inf, 0).sum(dtype=torch.float64).item()
     entropy = torch.special.entr(probabilities).sum().item()
     return Stage(name, logits, probabilities, kept, removed_mass, 1 / (1 - removed_mass), entropy)
-
-
-def check_number(
-    name: str, value: float, low: float, high: float, off: str | None = None, *, open_low: bool = False
-) -> None:
-    """Raises UserError unless `value` is a number from `low` (with open_low: above it) to `high`."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not low <= value <= high or (open_low and value == low):
-        bounds = f"above {low:g} and at most {high:g}" if open_low else f"from {low:g} to {high:g}"
-        raise UserError(f"{name} is {value!r}; it must be a number {bounds}{f' ({off})' if off else ''}.")
-
-
-def check_whole(name: str, value: int, low: int, high: int | None, off: str | None = None) -> None:
-    """Raises UserError unless `value` is a whole number from `low` to `high` (None: any number above)."""
-    if type(value) is not int or value < low or (high is not None and value > high):
-        bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise UserError(f"{name} is {value!r}; it must be a whole number {bounds}{f' ({off})' if off else ''}.")

@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt_demo.decoding.generate import BeamsAdvanced, Hypothesis, beam_search
-from gpt_demo.decoding.lab import Drawn, dart, hit, lane_of, race
+from gpt_demo.decoding.beams import BeamsAdvanced, Hypothesis, beam_search
+from gpt_demo.decoding.darts import dart, hit
+from gpt_demo.decoding.generate import token_texts
+from gpt_demo.decoding.race import Drawn, lane_of, race
 from gpt_demo.decoding.transforms import Stage, trace
-from gpt_demo.decoding.writing import next_logits, token_texts
+from gpt_demo.decoding.window import next_logits
 from gpt_demo.errors import UserError
 from gpt_demo.model.gpt import GPT, GPT2_SIZES
 from gpt_demo.text.tokenizer import Tokenizer

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from gpt_demo.decoding.generate import MAX_NEW_TOKENS, Sampling
-from gpt_demo.decoding.transforms import check_whole
-from gpt_demo.errors import UserError
+from gpt_demo.decoding.generate import Sampling
+from gpt_demo.decoding.window import MAX_NEW_TOKENS
+from gpt_demo.errors import UserError, check_whole
 from gpt_demo.model.gpt import GPTConfig
 from gpt_demo.text.data import SplitBy
 from gpt_demo.text.tokenizer import Kind

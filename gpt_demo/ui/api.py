@@ -11,9 +11,8 @@ from typing import Any
 
 import gradio as gr
 
-from gpt_demo.decoding.generate import Sampling, generate
+from gpt_demo.decoding.generate import Sampling, generate, next_token_stages
 from gpt_demo.decoding.transforms import Stage
-from gpt_demo.decoding.writing import next_token_stages
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Generated, TokenChosen
 from gpt_demo.model.gpt import GPT

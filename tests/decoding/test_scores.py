@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import Tiny
 
-from gpt_demo.decoding.lab import Drawn, Lane, race
+from gpt_demo.decoding.race import Drawn, Lane, race
 from gpt_demo.decoding.scores import token_scores
 from gpt_demo.decoding.transforms import chain
 from gpt_demo.errors import UserError

@@ -11,10 +11,10 @@ import pytest
 import torch
 from starter import HOSTILE, make_starter, own_deck
 
-from gpt_demo.decoding.generate import beam_search
-from gpt_demo.decoding.lab import Drawn, Lane, race
+from gpt_demo.decoding.beams import beam_search
+from gpt_demo.decoding.race import Drawn, Lane, race
 from gpt_demo.decoding.transforms import chain, trace
-from gpt_demo.decoding.writing import next_logits
+from gpt_demo.decoding.window import next_logits
 from gpt_demo.errors import UserError
 from gpt_demo.events import Evaluated, Sampled, Started
 from gpt_demo.model.gpt import GPT2_SIZES

@@ -12,16 +12,18 @@ from typing import Any
 
 import torch
 
-from gpt_demo.decoding.generate import beam_search
-from gpt_demo.decoding.lab import Sessions, dart, draw_toy, lane_of, race
+from gpt_demo.decoding.beams import beam_search
+from gpt_demo.decoding.darts import dart, draw_toy
+from gpt_demo.decoding.race import lane_of, race
 from gpt_demo.decoding.scores import token_scores
-from gpt_demo.decoding.writing import next_logits
+from gpt_demo.decoding.window import next_logits
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event
 from gpt_demo.model.gpt import GPT
 from gpt_demo.presenter.scenes import default_deck
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.ui.playground.payload import row_payload, vocabulary_payload
+from gpt_demo.ui.playground.sessions import Sessions
 from gpt_demo.ui.session import Services, owner
 
 Answer = dict[str, Any]

@@ -13,10 +13,11 @@ import torch
 from browser import App, Visitor, start_app
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from gpt_demo.decoding.lab import Drawn, dart, hit, lane_of, race
+from gpt_demo.decoding.darts import dart, hit
+from gpt_demo.decoding.race import Drawn, lane_of, race
 from gpt_demo.decoding.scores import token_scores
 from gpt_demo.decoding.transforms import Stage, Transform, chain, trace
-from gpt_demo.decoding.writing import next_logits
+from gpt_demo.decoding.window import next_logits
 from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.text.tokenizer import Tokenizer, make
 

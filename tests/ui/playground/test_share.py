@@ -17,7 +17,7 @@ from browser import App, Visitor, start_app
 from playwright.sync_api import Locator, Page, expect
 from starter import HOSTILE, make_starter
 
-from gpt_demo.decoding.generate import beam_search
+from gpt_demo.decoding.beams import beam_search
 
 pytest_plugins = ["browser"]
 pytestmark = pytest.mark.browser

@@ -14,9 +14,9 @@ from browser import App, Visitor, start_app
 from playwright.sync_api import Locator, Page, expect
 from starter import HOSTILE, make_starter, own_deck
 
-from gpt_demo.decoding.lab import dart, hit
+from gpt_demo.decoding.darts import dart, hit
 from gpt_demo.decoding.transforms import chain, trace
-from gpt_demo.decoding.writing import next_logits
+from gpt_demo.decoding.window import next_logits
 from gpt_demo.presenter.scenes import Sources, default_deck
 
 pytest_plugins = ["browser"]

@@ -1,18 +1,10 @@
-"""What the Playground asks a model: jobs that tell every step of how a token is chosen, and can be asked for more.
-
-The draw is a dart: one uniform number per position hits the cumulative bar of the distribution, the most probable token
-first (inverse transform sampling). The same seed gives the same darts at the same positions, whatever the strategy: so
-strategies can be compared under common random numbers, and a moved slider shows what the same dart would have hit.
+"""Several strategies side by side from one prompt, under the same darts, decoded as one batch.
 
 Shapes: B rows decoded as one batch, T time, V vocabulary.
 """
 
 from __future__ import annotations
 
-import secrets
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,34 +12,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from gpt_demo.decoding.generate import BeamsAdvanced, BeamSearch, Hypothesis, Window
-from gpt_demo.decoding.transforms import LARGEST_SEED, Transform, chain, check_number, check_whole
-from gpt_demo.errors import UserError
+from gpt_demo.decoding.beams import BeamsAdvanced, BeamSearch, Hypothesis
+from gpt_demo.decoding.darts import LARGEST_SEED, dart, hit
+from gpt_demo.decoding.transforms import Transform, chain
+from gpt_demo.decoding.window import Window
+from gpt_demo.errors import UserError, check_number, check_whole
 from gpt_demo.events import Event
 from gpt_demo.model.gpt import GPT
-
-MAX_DARTS = 1_000_000
-
-
-def dart(seed: int, position: int) -> float:
-    """The uniform number in [0, 1) that is thrown for the token at `position` (the index it will have)."""
-    check_whole("seed", seed, 0, LARGEST_SEED)
-    if not 0 <= position < MAX_DARTS:
-        raise UserError(f"Position {position} is out of range; up to {MAX_DARTS:,} tokens are drawn.")
-    generator = torch.Generator().manual_seed(seed)
-    return float(torch.rand(position + 1, generator=generator, dtype=torch.float64)[position])
-
-
-def hit(probabilities: Tensor, u: float) -> int:
-    """The token that the dart `u` hits on the bar of probabilities (V,), sorted from the most probable, ties by id.
-
-    It is the first one whose cumulative probability is above u; tokens without probability have no part of the bar.
-    """
-    ids = probabilities.nonzero()[:, 0]
-    p, order = probabilities[ids].double().sort(descending=True, stable=True)
-    cumulative = p.cumsum(0)
-    index = int(torch.searchsorted(cumulative, u * float(cumulative[-1]), right=True))
-    return int(ids[order[min(index, len(ids) - 1)]])
 
 
 @dataclass(frozen=True)
@@ -209,64 +180,3 @@ def lane_of(record: Mapping[str, Any]) -> Lane:
     check_whole("beams", beams, 0, 10)
     check_number("length_penalty", length_penalty, -10, 10)
     return Lane(str(record.get("name", "")), tuple(transforms), greedy, beams, float(length_penalty))
-
-
-def draw_toy(logits: Tensor, temperature: float, top_k: int, seed: int, draws: int) -> list[int]:
-    """How often each of a few tokens comes in so many single draws of torch.multinomial: the book's way, (V,) -> V."""
-    check_whole("draws", draws, 1, 10_000)
-    if not 1 <= len(logits) <= 1000:
-        raise UserError("The toy vocabulary has 1 to 1,000 words.")
-    row = logits[None]
-    for transform in chain(temperature=temperature, top_k=top_k):
-        row = transform(row, torch.empty(1, 0, dtype=torch.int64))
-    probabilities, generator = row.softmax(1), torch.Generator().manual_seed(seed)
-    drawn = [int(torch.multinomial(probabilities, 1, generator=generator)) for _ in range(draws)]
-    return torch.bincount(torch.tensor(drawn), minlength=len(logits)).tolist()
-
-
-class Sessions:
-    """Jobs that readers pull: each call gives what came within a moment. Abandoned ones are forgotten, oldest first."""
-
-    def __init__(self, most: int = 32, moment: float = 0.1, at_once: int = 2) -> None:
-        self._jobs: OrderedDict[str, tuple[Iterator[Event], threading.Lock]] = OrderedDict()
-        self._most = most
-        self._moment = moment
-        self._lock = threading.Lock()
-        self._working = threading.Semaphore(at_once)  # the processor is shared by all visitors
-
-    def start(self, job: Iterator[Event]) -> str:
-        """Keep the job; the name under which to ask for more."""
-        name = secrets.token_urlsafe(12)
-        with self._lock:
-            self._jobs[name] = (job, threading.Lock())
-            while len(self._jobs) > self._most:
-                self._jobs.popitem(last=False)
-        return name
-
-    def more(self, name: str) -> tuple[list[Event], bool]:
-        """The next events, for about a moment, and whether that was all. UserError on a job that is not there."""
-        with self._lock:
-            job, lock = self._jobs.get(name, (None, None))
-            if job is None or lock is None:
-                raise UserError(
-                    "The server has let go of this: it was restarted, or too much else was asked for. Start it again."
-                )
-            self._jobs.move_to_end(name)
-        events: list[Event] = []
-        try:
-            with lock, self._working:
-                until = time.monotonic() + self._moment
-                for event in job:
-                    events.append(event)
-                    if time.monotonic() >= until:
-                        return events, False
-        except BaseException:
-            self.close(name)  # what has failed can't go on
-            raise
-        self.close(name)
-        return events, True
-
-    def close(self, name: str) -> None:
-        """Forget the job."""
-        with self._lock:
-            self._jobs.pop(name, None)

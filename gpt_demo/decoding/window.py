@@ -1,0 +1,75 @@
+"""What a model sees while it writes: the last n_ctx tokens, and the logits that follow them.
+
+Shapes: B rows (beams, lanes), T time, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gpt_demo.errors import UserError
+from gpt_demo.model.gpt import GPT, KVCache
+from gpt_demo.text.tokenizer import Tokenizer
+
+MAX_NEW_TOKENS = 100_000
+
+
+class Window:
+    """The last n_ctx tokens of B rows, and the cache that saves computing all but the newest.
+
+    Raises UserError on ids the model doesn't know.
+    """
+
+    def __init__(self, model: GPT, ids: list[int], max_new_tokens: int, use_cache: bool = True) -> None:
+        V, self.n_ctx = model.config.n_vocab, model.config.n_ctx
+        unknown = next((id for id in ids if not 0 <= id < V), None)
+        if unknown is not None:
+            raise UserError(
+                f"Token {unknown} is outside of the model's vocabulary of {V} tokens. "
+                "Use the tokenizer that the model was trained with."
+            )
+        self.model = model
+        self.ids = torch.tensor([ids[-self.n_ctx :]], device=model.device)  # (B, T)
+        room = len(ids) + max_new_tokens
+        dtype = model.wpe.weight.dtype
+        self.cache = KVCache(model.config, 1, room, dtype=dtype, device=model.device) if use_cache else None
+
+    @torch.inference_mode()
+    def logits(self) -> Tensor:
+        """Those of the next token of each row, (B, V) float32. The head is computed for the last position only."""
+        past = self.cache.length if self.cache else 0
+        training = self.model.training
+        if training:
+            self.model.eval()
+        try:
+            hidden = self.model.hidden_states(self.ids[:, past:], self.cache)
+            return self.model.head(hidden[:, -1]).float()
+        finally:
+            if training:
+                self.model.train()
+
+    def append(self, ids: list[int]) -> None:
+        """One new token per row."""
+        new = torch.tensor(ids, device=self.ids.device)[:, None]
+        if self.ids.shape[1] == self.n_ctx:
+            self.cache = None
+        self.ids = torch.cat([self.ids, new], dim=1)[:, -self.n_ctx :]
+
+    @torch.inference_mode()
+    def reorder(self, rows: list[int]) -> None:
+        """Row i becomes what row rows[i] was; the number of rows may change."""
+        if rows == list(range(self.ids.shape[0])):
+            return
+        index = torch.tensor(rows, device=self.ids.device)
+        self.ids = self.ids[index]
+        if self.cache is not None:
+            self.cache.reorder(index)
+
+
+def next_logits(model: GPT, tokenizer: Tokenizer, ids: list[int]) -> Tensor:
+    """The logits (V,) of the token after `ids`, of which the last n_ctx are seen; V is the tokenizer's."""
+    context = torch.tensor([ids[-model.config.n_ctx :]], device=model.device)
+    with torch.inference_mode():
+        logits = model.head(model.hidden_states(context)[0, -1])
+    return logits.float().cpu()[: tokenizer.n_vocab].clone()
