@@ -1,6 +1,7 @@
 """Starts the page: `python app.py`, and the entry point of a Hugging Face Space."""
 
-from gpt_demo.jobs import Tasks
+from gpt_demo.events import Event
+from gpt_demo.jobs import Jobs
 from gpt_demo.memory import keep_freed_memory
 from gpt_demo.paths import data_home
 from gpt_demo.runs.runs import Runs
@@ -10,11 +11,12 @@ from gpt_demo.ui import build_app, is_public, launch_options
 
 def main() -> None:
     keep_freed_memory()
-    store, runs, tasks = ModelStore(data_home(), see_all=not is_public()), Runs(data_home()), Tasks()
+    store, runs = ModelStore(data_home(), see_all=not is_public()), Runs(data_home())
+    downloads: Jobs[Event] = Jobs()
     try:
-        build_app(store, runs, tasks).launch(**launch_options())
+        build_app(store, runs, downloads).launch(**launch_options())
     finally:
-        tasks.close()
+        downloads.close()
         runs.close()
 
 

@@ -1,103 +1,189 @@
-"""Jobs that outlive the page that asked for them: downloads, and whatever else several visitors may share."""
+"""Jobs: a thread drains a generator into a list, and any number of readers follow it.
+
+A job outlives the page that asked for it. It is not interrupted in the middle of something: `stop` sets a flag, and
+the generator is closed where it has just yielded. (Closing it from another thread would raise ValueError.)
+"""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Generator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, Literal, TypeVar
 
 from gpt_demo.errors import UserError
-from gpt_demo.events import Downloading, Event
 
-State = Literal["running", "cancelled", "failed", "done"]
-RATE_SECONDS = 10.0  # the speed shown is that of the last so many seconds
+State = Literal["waiting", "running", "done", "stopped", "failed"]
+E = TypeVar("E")
 
 
-class Task:
-    """A job drained by a thread. What it told last, and how it ended, can be read at any time."""
+class Turns:
+    """First come, first served: of the jobs that share it, one works at a time."""
 
-    def __init__(self, job: Callable[[], Generator[Event, None, None]]) -> None:
-        self.event: Event | None = None
-        self.state: State = "running"
-        self.message = ""  # why it failed: a sentence
-        self.cancelling = False
-        self._marks: deque[tuple[float, int]] = deque()  # (seconds, bytes received)
-        self._thread = threading.Thread(target=self._work, args=(job,), daemon=True)
+    def __init__(self) -> None:
+        self.changed = threading.Condition()  # notified of every change: of the queue, and of its jobs
+        self.jobs: list[Job[Any]] = []
+
+
+class Job(Generic[E]):
+    """Drains what `work()` gives on a thread of its own, from now on.
+
+    turns: the job waits until it is the first there.
+    ahead: the job pauses while so many events have not been read; None: it never waits for a reader.
+    keep: so many of the last events are kept; None: all. At least `ahead`, or unread ones would be lost.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[], Iterator[E]],
+        *,
+        turns: Turns | None = None,
+        ahead: int | None = None,
+        keep: int | None = None,
+    ) -> None:
+        self.events: list[E] = []
+        self.state: State = "waiting"
+        self.error: Exception | None = None  # why it failed
+        self.stopping = False
+        self._work = work
+        self._turns = turns or Turns()
+        self._changed = self._turns.changed
+        self._ahead = ahead
+        self._keep = keep
+        self._dropped = 0  # events that are no longer kept
+        self._read = 0  # events that a reader has
+        with self._changed:
+            self._turns.jobs.append(self)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def cancel(self) -> None:
-        """Ask the job to end at its next event. Returns at once; `join` waits."""
-        self.cancelling = True
+    @property
+    def alive(self) -> bool:
+        return self.state in ("waiting", "running")
+
+    @property
+    def count(self) -> int:
+        """How many events have come, those included that are no longer kept."""
+        return self._dropped + len(self.events)
+
+    @property
+    def message(self) -> str:
+        """Why it failed, in a sentence; else empty."""
+        if self.error is None or isinstance(self.error, UserError):
+            return " ".join(str(self.error or "").split())
+        return " ".join(f"It ended because of an error in the app: {type(self.error).__name__}: {self.error}".split())
+
+    def stop(self) -> None:
+        """Ask the job to end after its next event. Returns at once; `join` waits."""
+        with self._changed:
+            self.stopping = True
+            self._changed.notify_all()
 
     def join(self, timeout: float | None = None) -> None:
         self._thread.join(timeout)
 
-    @property
-    def bytes_per_second(self) -> float:
-        """Of a download, over the last seconds; 0 where nothing came."""
-        marks = list(self._marks)
-        if len(marks) < 2 or marks[-1][0] == marks[0][0]:
-            return 0.0
-        end = max(marks[-1][0], time.monotonic() if self.state == "running" else 0.0)
-        return max(0.0, (marks[-1][1] - marks[0][1]) / (end - marks[0][0]))
+    def read(self, start: int, seconds: float | None = None, *, past_stop: bool = True) -> tuple[list[E], int]:
+        """The events from number `start` on, and the number to go on with.
 
-    def _work(self, job: Callable[[], Generator[Event, None, None]]) -> None:
+        Waits until there are some, or the job has ended, or `seconds` have passed, or, unless `past_stop`, the job
+        has been asked to stop: then there may be none.
+        """
+        with self._changed:
+            self._read = max(self._read, start)
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: self.count > start or not self.alive or (self.stopping and not past_stop), seconds
+            )
+            return self.events[max(0, start - self._dropped) :], self.count
+
+    def follow(self, start: int = 0, *, past_stop: bool = True) -> Iterator[list[E]]:
+        """Batches of events from number `start` on, as they come, until the end; then its exception is raised."""
+        batch, start = self.read(start, past_stop=past_stop)
+        while batch:
+            yield batch
+            batch, start = self.read(start, past_stop=past_stop)
+        if self.error is not None:
+            raise self.error
+
+    # On the thread ----------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        state: State = "failed"
         try:
-            with contextlib.closing(job()) as events:
-                for event in events:
-                    self._note(event)
-                    if self.cancelling:
-                        break
-                else:
-                    self.cancelling = False  # too late: it is done
-            self.state = "cancelled" if self.cancelling else "done"
-        except UserError as error:
-            self.message, self.state = str(error), "cancelled" if self.cancelling else "failed"
-        except Exception as error:  # kept for every reader; the page says it in a sentence
-            self.message = f"It ended because of an error in the app: {type(error).__name__}: {error}"
-            self.state = "failed"
+            self._wait(lambda: self._turns.jobs[0] is self)
+            state = "stopped" if self.stopping else self._drain()
+        except Exception as error:  # kept for every reader, who gets it as a sentence
+            self.error = error
+        finally:
+            try:
+                self.ending(state)
+            finally:
+                with self._changed:
+                    self.state = state
+                    self._turns.jobs.remove(self)
+                    self._changed.notify_all()
 
-    def _note(self, event: Event) -> None:
-        self.event = event
-        if isinstance(event, Downloading):
-            now = time.monotonic()
-            self._marks.append((now, event.all_received))
-            while now - self._marks[0][0] > RATE_SECONDS and len(self._marks) > 2:
-                self._marks.popleft()
+    def _drain(self) -> State:
+        self.state = "running"
+        with contextlib.closing(self._work()) as events:  # type: ignore[type-var]
+            for event in events:
+                self._add(event)
+                if self.stopping and self.may_end_after(event):
+                    return "stopped"
+        return "done"
+
+    def _add(self, event: E) -> None:
+        with self._changed:
+            self.events.append(event)
+            if self._keep is not None and len(self.events) > self._keep:
+                self._dropped += 1
+                del self.events[0]
+            self._changed.notify_all()
+        if self._ahead is not None:
+            ahead = self._ahead
+            self._wait(lambda: self.count - self._read < ahead)
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: ready() or self.stopping)
+
+    def may_end_after(self, event: E) -> bool:
+        """Whether a stop takes effect here; for subclasses whose state is not whole everywhere."""
+        return True
+
+    def ending(self, state: State) -> None:
+        """For subclasses: what is to be done before readers see the end; called once, `error` is set if it failed."""
 
 
-class Tasks:
-    """Tasks by what they are about: who asks for one that is going on gets that one."""
+class Jobs(Generic[E]):
+    """Jobs by what they are about: whoever asks for one that is going on gets that one."""
 
     def __init__(self) -> None:
-        self._tasks: dict[str, Task] = {}
+        self._jobs: dict[str, Job[E]] = {}
         self._lock = threading.Lock()
 
-    def start(self, key: str, job: Callable[[], Generator[Event, None, None]]) -> Task:
-        """The task of this key that is going on, or a new one. UserError while it is being cancelled."""
+    def start(self, key: str, work: Callable[[], Iterator[E]]) -> Job[E]:
+        """The job of this key that is going on, or a new one. UserError while it is being stopped."""
         with self._lock:
-            task = self._tasks.get(key)
-            if task is None or task.state != "running":
-                task = self._tasks[key] = Task(job)
-            elif task.cancelling:
-                raise UserError(f"{key} is just being cancelled. Try again in a moment.")
-            return task
+            job = self._jobs.get(key)
+            if job is None or not job.alive:
+                job = self._jobs[key] = Job(work, keep=1)
+            elif job.stopping:
+                raise UserError(f"{key} is just being stopped. Try again in a moment.")
+            return job
 
-    def get(self, key: str) -> Task | None:
-        """The last task of this key, however it stands."""
-        return self._tasks.get(key)
+    def get(self, key: str) -> Job[E] | None:
+        """The last job of this key, whatever its state."""
+        return self._jobs.get(key)
 
     def running(self) -> list[str]:
         """The keys of what is going on."""
-        return [key for key, task in list(self._tasks.items()) if task.state == "running"]
+        return [key for key, job in list(self._jobs.items()) if job.alive]
 
     def close(self) -> None:
-        """Cancel all, and wait a moment for them."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            task.join(5)
+        """Stop all, and wait a moment for them."""
+        jobs = list(self._jobs.values())
+        for job in jobs:
+            job.stop()
+        for job in jobs:
+            job.join(5)

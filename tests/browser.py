@@ -33,7 +33,7 @@ from playwright.sync_api import (
 )
 
 from gpt_demo.events import Event
-from gpt_demo.jobs import Tasks
+from gpt_demo.jobs import Jobs
 from gpt_demo.runs.recipes import create_run, train_job
 from gpt_demo.runs.runs import RunFolder, Runs
 from gpt_demo.store.store import ModelStore
@@ -61,10 +61,10 @@ class App:
     store: ModelStore
     runs: Runs
     demo: gr.Blocks
-    tasks: Tasks = field(default_factory=Tasks)
+    downloads: Jobs[Event] = field(default_factory=Jobs)
 
     def close(self) -> None:
-        self.tasks.close()
+        self.downloads.close()
         self.runs.close()
         self.demo.close(verbose=False)
 
@@ -95,9 +95,10 @@ class App:
 
 def start_app(home: Path, *, starter: Path | None = None, port: int | None = None) -> App:
     """The whole page over the models and runs in `home`, on this port or a free one of this machine."""
-    store, runs, tasks = ModelStore(home, starter=starter, see_all=not is_public()), Runs(home), Tasks()
-    demo, url = launch(lambda: build_app(store, runs, tasks), launch_options(), port)
-    return App(url, home, store, runs, demo, tasks)
+    store, runs = ModelStore(home, starter=starter, see_all=not is_public()), Runs(home)
+    downloads: Jobs[Event] = Jobs()
+    demo, url = launch(lambda: build_app(store, runs, downloads), launch_options(), port)
+    return App(url, home, store, runs, demo, downloads)
 
 
 @contextlib.contextmanager

@@ -6,57 +6,31 @@ import contextlib
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Stepped
+from gpt_demo.jobs import Job, State, Turns
 from gpt_demo.runs.folder import RunFolder, Status
 from gpt_demo.store.folder import check_name, remove_folder
 from gpt_demo.training.history import History
 
-__all__ = ["Job", "Run", "RunFolder", "Runs", "Status"]
+__all__ = ["Run", "RunFolder", "Runs", "Status"]
 
-Job = Callable[[RunFolder], Generator[Event, None, None]]
-
-
-class Line:
-    """First come, first served: trainings of one process share the processor and torch's random state."""
-
-    def __init__(self) -> None:
-        self.news = threading.Condition()  # told of every change: of the line, and of every run's events
-        self.runs: list[Run] = []
-
-    def tell(self) -> None:
-        with self.news:
-            self.news.notify_all()
-
-    @contextlib.contextmanager
-    def turn(self, run: Run) -> Iterator[None]:
-        """Until it is the run's turn, or it is told to end. It stands in the line already."""
-        with self.news:
-            self.news.wait_for(lambda: self.runs[0] is run or run.ending is not None)
-        try:
-            yield
-        finally:
-            with self.news:
-                self.runs.remove(run)
-                self.news.notify_all()
+Work = Callable[[RunFolder], Iterator[Event]]
+Ending = Literal["paused", "stopped"]
 
 
-class Run:
+class Run(Job[Event]):
     """A run being worked on by a thread of this process. Raises UserError where another one works on it."""
 
-    def __init__(self, folder: RunFolder, job: Job, line: Line) -> None:
+    def __init__(self, folder: RunFolder, work: Work, turns: Turns) -> None:
         self.folder = folder
-        self.history = History()
-        self.events: list[Event] = []  # of this thread; what was recorded before is in the history
-        self.error: Exception | None = None
-        self.ending: Literal["paused", "stopped"] | None = None  # what stop() asked for
-        self.alive = True
-        self._job = job
-        self._line = line
+        self.history = History()  # also of what was recorded before; `events` are those of this thread
+        self.ends_as: Ending = "stopped"
+        self._work_on = work
         self._lock = folder.lock()
         try:
             folder.update(status="waiting", message="")
@@ -65,66 +39,28 @@ class Run:
         except BaseException:
             self._lock.release()
             raise
-        line.runs.append(self)
-        self._thread = threading.Thread(target=self._work, name=f"run-{folder.name}", daemon=True)
-        self._thread.start()
+        super().__init__(self._events, turns=turns)
 
-    def stop(self, ending: Literal["paused", "stopped"] = "stopped") -> None:
+    def stop(self, ends_as: Ending = "stopped") -> None:
         """Ask the run to end after its present step, its state saved. Returns at once; `join` waits."""
-        self.ending = ending
-        self._line.tell()
+        self.ends_as = ends_as
+        super().stop()
 
-    def join(self, timeout: float | None = None) -> None:
-        self._thread.join(timeout)
-
-    def follow(self, start: int = 0) -> Iterator[list[Event]]:
-        """Batches of events from number `start` on, as they come, until the run ends; its exception is raised then."""
-        while batch := self._events_from(start):
-            yield batch
-            start += len(batch)
-        if self.error is not None:
-            raise self.error
-
-    def _events_from(self, start: int) -> list[Event]:
-        """Waits until there are some; none when the run has ended."""
-        with self._line.news:
-            self._line.news.wait_for(lambda: len(self.events) > start or not self.alive)
-        return self.events[start:]
-
-    def _work(self) -> None:
-        status: Status = "failed"
-        message = ""
-        try:
-            with self._line.turn(self):
-                if self.ending is None:
-                    self.folder.update(status="running")
-                    self._drain()
-            finished = bool(self.events) and self.events[-1].kind == "finished"
-            status = "finished" if finished or self.ending is None else self.ending
-        except UserError as error:
-            self.error, message = error, str(error)
-        except Exception as error:  # kept for every reader; the page says it in a sentence
-            self.error = error
-            message = f"The run ended because of an error in the app: {type(error).__name__}: {error}"
-        finally:
-            self._end(status, " ".join(message.split()))
-
-    def _end(self, status: Status, message: str) -> None:
-        """Whatever happened, the run is free again and its readers are told."""
-        with contextlib.suppress(UserError, OSError):  # the folder is gone or the disk is full: it reads as interrupted
-            self.folder.update(status=status, message=message)
-        self._lock.release()
-        self.alive = False
-        self._line.tell()
-
-    def _drain(self) -> None:
-        with contextlib.closing(self._job(self.folder)) as events:
+    def _events(self) -> Iterator[Event]:
+        self.folder.update(status="running")
+        with contextlib.closing(self._work_on(self.folder)) as events:  # type: ignore[type-var]
             for event in events:
                 self.history.add(event)
-                self.events.append(event)
-                self._line.tell()
-                if self.ending is not None and isinstance(event, Stepped):
-                    break
+                yield event
+
+    def may_end_after(self, event: Event) -> bool:
+        return isinstance(event, Stepped)
+
+    def ending(self, state: State) -> None:
+        statuses: dict[State, Status] = {"done": "finished", "stopped": self.ends_as}
+        with contextlib.suppress(UserError, OSError):  # the folder is gone or the disk is full: it reads as interrupted
+            self.folder.update(status=statuses.get(state, "failed"), message=self.message)
+        self._lock.release()
 
 
 class Runs:
@@ -134,7 +70,7 @@ class Runs:
         self.home = home / "runs"
         self._see_all = see_all
         self._live: dict[str, Run] = {}
-        self._line = Line()
+        self._turns = Turns()
         self._lock = threading.Lock()
         self._read: dict[str, tuple[object, History]] = {}  # histories of runs that are not live, and of which file
 
@@ -206,16 +142,16 @@ class Runs:
 
     def busy(self) -> bool:
         """Whether a training is running or waiting in this process."""
-        return bool(self._line.runs)
+        return bool(self._turns.jobs)
 
     def waiting(self) -> int:
         """How many trainings of this process wait for their turn."""
-        return max(0, len(self._line.runs) - 1)
+        return max(0, len(self._turns.jobs) - 1)
 
-    def start(self, folder: RunFolder, job: Job) -> Run:
+    def start(self, folder: RunFolder, work: Work) -> Run:
         """Put a thread to work on the run; UserError if somebody already does."""
         with self._lock:
-            run = Run(folder, job, self._line)
+            run = Run(folder, work, self._turns)
             self._live = {**{name: old for name, old in self._live.items() if old.alive}, folder.name: run}
             return run
 

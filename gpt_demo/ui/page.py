@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from gpt_demo.jobs import Tasks
+from gpt_demo.events import Event
+from gpt_demo.jobs import Jobs
 from gpt_demo.runs.runs import Runs
 from gpt_demo.store.store import ModelStore
 from gpt_demo.ui.api import Api
@@ -23,12 +24,12 @@ INTRODUCTION = """# GPT, from scratch
 Train a small GPT on a text and watch it learn to write; then see how it chooses every word."""
 
 
-def build_app(store: ModelStore, runs: Runs, tasks: Tasks | None = None) -> gr.Blocks:
+def build_app(store: ModelStore, runs: Runs, downloads: Jobs[Event] | None = None) -> gr.Blocks:
     """The page over these models and runs. Nothing is kept in globals: several apps can live in one process.
 
-    `tasks` holds the downloads; who gives it can close it in the end.
+    `downloads`: whoever passes it can close it in the end.
     """
-    services = Services(store, runs, Limits() if is_public() else None, tasks=tasks or Tasks())
+    services = Services(store, runs, Limits() if is_public() else None, downloads=downloads or Jobs())
     page: gr.Blocks
     with gr.Blocks(title="GPT, from scratch", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         token = owner_state()

@@ -15,7 +15,8 @@ from typing import Any
 import gradio as gr
 
 from gpt_demo.errors import UserError
-from gpt_demo.jobs import Tasks
+from gpt_demo.events import Event
+from gpt_demo.jobs import Jobs
 from gpt_demo.runs.recipes import train_job
 from gpt_demo.runs.runs import RunFolder, Runs
 from gpt_demo.store.store import ModelInfo, ModelStore, owner_key
@@ -51,7 +52,7 @@ class Services:
     runs: Runs
     limits: Limits | None  # None: a private machine, no quotas
     measuring: threading.Lock = field(default_factory=threading.Lock)  # held while steps are timed: no run starts then
-    tasks: Tasks = field(default_factory=Tasks)  # downloads, which all visitors share
+    downloads: Jobs[Event] = field(default_factory=Jobs)  # by the model's name; all visitors share them
     speeds: dict[tuple[str, float, str], float] = field(default_factory=dict)  # tokens/s here, see loading.py
 
     def runs_of(self, token: str | None) -> list[RunFolder]:

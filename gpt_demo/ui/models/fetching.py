@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
-from collections.abc import Generator
+import time
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gpt_demo.errors import UserError
 from gpt_demo.events import Converting, Downloading, Event
 from gpt_demo.exchange.pretrained import SOURCES, delete_downloads, download_model, downloads_folder, received_bytes
-from gpt_demo.jobs import Task
+from gpt_demo.jobs import Job
 from gpt_demo.model.gpt import GPT2_SIZES
 from gpt_demo.store.loaded import memory_needed
-from gpt_demo.store.store import ModelStore
 from gpt_demo.ui.format import DASH, count, duration, size
 from gpt_demo.ui.models.table import PARTLY, SIZE_OF, SOURCE_WORDS, download_bytes, fitting
 from gpt_demo.ui.session import Services, owner
 
+RATE_SECONDS = 10.0  # the speed shown is that of the last so many seconds
+FetchState = Literal["running", "cancelling", "cancelled", "failed", "done"]
 Buttons = tuple[Literal["Cancel", ""], Literal["Retry", "Go on", ""]]
 
 
@@ -29,6 +33,7 @@ class Fetches:
     services: Services
     sources: dict[str, str] = field(default_factory=dict)  # of the last download of each model
     wanted: dict[str, set[str | None]] = field(default_factory=dict)  # the visitors who asked for what is going on
+    speeds: dict[str, Speed] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, name: str, source: str, token: str | None) -> None:
@@ -41,9 +46,16 @@ class Fetches:
                 raise UserError(f"{other} is being downloaded, and one at a time is enough. Wait for it, or cancel it.")
             if other is None:
                 self._check_room(name, source)
-                self.sources[name], self.wanted[name] = source, set()
-            self.services.tasks.start(name, lambda: _job(self.services.store, SIZE_OF[name], source))
+                self.sources[name], self.wanted[name], self.speeds[name] = source, set(), Speed()
+            self.services.downloads.start(name, lambda: self._job(name, source))
             self.wanted[name].add(owner(token))
+
+    def _job(self, name: str, source: str) -> Iterator[Event]:
+        speed = self.speeds[name]
+        with contextlib.closing(download_model(self.services.store, SIZE_OF[name], source)) as events:  # type: ignore[type-var]
+            for event in events:
+                speed.note(event)
+                yield event
 
     def _check_room(self, name: str, source: str) -> None:
         """UserError where neither disk nor (on a public server) memory could hold the model."""
@@ -77,9 +89,9 @@ class Fetches:
                 self.wanted[name].discard(owner(token))
                 if self.wanted[name]:
                     raise UserError("Another visitor wants this model too, so the download goes on.")
-            task = self.services.tasks.get(name)
-            if task:
-                task.cancel()
+            job = self.job(name)
+            if job:
+                job.stop()
 
     def delete_files(self, name: str) -> int:
         """Delete what has been downloaded of a size; the bytes that gives back. Raises UserError while it comes."""
@@ -94,49 +106,82 @@ class Fetches:
 
     # How it stands ----------------------------------------------------------------------------------------------------
 
+    def job(self, name: str | None) -> Job[Event] | None:
+        """The last download of this model, whatever its state."""
+        return self.services.downloads.get(name) if name else None
+
     def going_on(self) -> str | None:
-        return next((name for name in self.services.tasks.running() if name in SIZE_OF), None)
+        return next((name for name in self.services.downloads.running() if name in SIZE_OF), None)
 
     def shown(self, chosen: str | None) -> str | None:
         """The download that is looked at: what is going on, else that of the chosen model, else one that failed."""
-        tasks = {name: task for name in SIZE_OF if (task := self.services.tasks.get(name))}
-        failed = (name for name, task in tasks.items() if task.state == "failed")
-        return self.going_on() or (chosen if chosen in tasks else next(failed, None))
+        jobs = {name: job for name in SIZE_OF if (job := self.job(name))}
+        failed = (name for name, job in jobs.items() if _state(job) == "failed")
+        return self.going_on() or (chosen if chosen in jobs else next(failed, None))
 
     def labels(self) -> dict[str, str]:
         """What the table says of a model that is being downloaded, or was for a while."""
         found = {name: PARTLY for name in SIZE_OF if self.has_files(name)}
         name = self.going_on()
-        task = self.services.tasks.get(name) if name else None
-        return {**found, name: _label(task.event)} if name and task else found
+        job = self.job(name)
+        return {**found, name: _label(_last(job))} if name and job else found
 
     def buttons(self, name: str | None) -> Buttons:
         """What can be done with a download: cancel it, or begin again."""
-        task = self.services.tasks.get(name) if name else None
-        if task is None or task.state == "done":
-            return "", ""
-        if task.state == "running":
-            return "" if task.cancelling else "Cancel", ""
-        return "", "Retry" if task.state == "failed" else "Go on"
+        job = self.job(name)
+        state = _state(job) if job else "done"
+        again: dict[str, Buttons] = {"running": ("Cancel", ""), "failed": ("", "Retry"), "cancelled": ("", "Go on")}
+        return again.get(state, ("", ""))
 
     def data(self, name: str | None) -> dict[str, Any] | None:
         """For the view "fetch": {name, state, title, fraction, facts, parts: [[label, fraction, words]], message}."""
-        task = self.services.tasks.get(name) if name else None
-        if name is None or task is None:
+        job = self.job(name)
+        if name is None or job is None:
             return None
-        event = task.event
+        event, state = _last(job), _state(job)
         return {
             "name": name,
-            "state": "cancelling" if task.cancelling and task.state == "running" else task.state,
+            "state": state,
             "title": _title(event, name, SOURCE_WORDS[self.sources.get(name, "openai")]),
-            "facts": _facts(event, task) if task.state == "running" else [],
-            "parts": _parts(event) if task.state != "done" else [],
-            "message": _message(task, name),
+            "facts": _facts(event, self.speeds[name]) if state in ("running", "cancelling") else [],
+            "parts": _parts(event) if state != "done" else [],
+            "message": job.message if state == "failed" else _message(event, state, name),
         }
 
 
-def _job(store: ModelStore, of_size: str, source: str) -> Generator[Event, None, None]:
-    yield from download_model(store, of_size, source)
+class Speed:
+    """How fast a download goes."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int]] = deque()  # (seconds, bytes received)
+
+    def note(self, event: Event) -> None:
+        if isinstance(event, Downloading):
+            now = time.monotonic()
+            self._marks.append((now, event.all_received))
+            while now - self._marks[0][0] > RATE_SECONDS and len(self._marks) > 2:
+                self._marks.popleft()
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Over the last seconds, until now; 0 where nothing came."""
+        marks = list(self._marks)
+        if len(marks) < 2:
+            return 0.0
+        return max(0.0, (marks[-1][1] - marks[0][1]) / max(time.monotonic() - marks[0][0], 1e-9))
+
+
+def _state(job: Job[Event]) -> FetchState:
+    if job.alive:
+        return "cancelling" if job.stopping else "running"
+    if job.state == "done":
+        return "done"
+    broke_off = job.stopping and isinstance(job.error, UserError)  # the host went away while it was being cancelled
+    return "cancelled" if broke_off or job.error is None else "failed"
+
+
+def _last(job: Job[Event]) -> Event | None:
+    return next(iter(job.events[-1:]), None)
 
 
 def _label(event: Event | None) -> str:
@@ -149,10 +194,10 @@ def _title(event: Event | None, name: str, source: str) -> str:
     return f"Converting {name}" if isinstance(event, Converting) else f"{name} from {source}"
 
 
-def _facts(event: Event | None, task: Task) -> list[list[str]]:
+def _facts(event: Event | None, speed_now: Speed) -> list[list[str]]:
     received, speed, left = DASH, DASH, DASH
     if isinstance(event, Downloading):
-        rate = task.bytes_per_second
+        rate = speed_now.bytes_per_second
         received = (
             f"{size(event.all_received)} of {size(event.all_total)}" if event.all_total else size(event.all_received)
         )
@@ -186,13 +231,11 @@ def _share(received: int, total: int | None) -> tuple[float | None, str]:
     return min(1.0, received / total), f"{size(received)} of {size(total)}"
 
 
-def _message(task: Task, name: str) -> str:
-    if task.state == "failed":
-        return task.message
-    if task.state == "cancelled":
+def _message(event: Event | None, state: FetchState, name: str) -> str:
+    if state == "cancelled":
         return "Cancelled. What has come is kept, and the download can go on from there."
-    if task.state == "done":
+    if state == "done":
         return f"{name} is here, checked and converted. Load it, or let it write."
-    if task.cancelling:
+    if state == "cancelling":
         return "It ends with the next bytes, or when the host has been silent for a while."
-    return "It goes on when this page is closed." if isinstance(task.event, Downloading) else ""
+    return "It goes on when this page is closed." if isinstance(event, Downloading) else ""

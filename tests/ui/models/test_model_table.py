@@ -38,7 +38,7 @@ def make_services(home: Path, *, public: bool = False, budget: int = 10 * GB) ->
 def services(tmp_path: Path) -> Iterator[Services]:
     services = make_services(tmp_path)
     yield services
-    services.tasks.close()
+    services.downloads.close()
     services.runs.close()
 
 
@@ -46,7 +46,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
 def public(tmp_path: Path) -> Iterator[Services]:
     services = make_services(tmp_path, public=True)
     yield services
-    services.tasks.close()
+    services.downloads.close()
     services.runs.close()
 
 
@@ -195,10 +195,10 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
 
 
 def wait(services: Services, name: str) -> str:
-    task = services.tasks.get(name)
-    assert task is not None
-    task.join(20)
-    return task.state
+    job = services.downloads.get(name)
+    assert job is not None
+    job.join(20)
+    return job.state
 
 
 def test_a_download_is_shared_and_one_at_a_time(services: Services, slow: Slow) -> None:
@@ -249,8 +249,24 @@ def test_cancelling(services: Services, slow: Slow) -> None:
     assert data is not None
     assert data["state"] == "cancelling"
     slow.go_on.set()
-    assert wait(services, "gpt2-124M") == "cancelled"
+    assert wait(services, "gpt2-124M") == "stopped"
+    data = fetches.data("gpt2-124M")
+    assert data is not None
+    assert data["state"] == "cancelled"
     assert fetches.buttons("gpt2-124M") == ("", "Go on")
+
+
+def test_a_host_that_breaks_off_while_a_download_is_cancelled_is_no_failure(services: Services, slow: Slow) -> None:
+    fetches = Fetches(services)
+    slow.error = UserError("127.0.0.1 does not answer.")
+    fetches.start("gpt2-124M", "openai", ONE)
+    assert slow.told.wait(20)
+    fetches.cancel(ONE)
+    slow.go_on.set()
+    assert wait(services, "gpt2-124M") == "failed"
+    data = fetches.data("gpt2-124M")
+    assert data is not None
+    assert (data["state"], fetches.buttons("gpt2-124M")) == ("cancelled", ("", "Go on"))
 
 
 def test_on_a_public_server_nobody_ends_what_another_wants(public: Services, slow: Slow) -> None:
@@ -263,7 +279,7 @@ def test_on_a_public_server_nobody_ends_what_another_wants(public: Services, slo
         fetches.cancel(ONE)
     fetches.cancel(OTHER)
     slow.go_on.set()
-    assert wait(public, "gpt2-124M") == "cancelled"
+    assert wait(public, "gpt2-124M") == "stopped"
 
 
 def test_what_can_not_be_held_is_not_fetched(public: Services, slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
