@@ -1,4 +1,4 @@
-"""What all tests share: the data beside the repository, folders of their own, one thread, and small models."""
+"""What all tests share: figures and texts, folders of their own, one thread, and small models."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any
 # A thread that waits for work must not hold the core that somebody else needs: read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import outside
 import pytest
 import torch
 
 from gpt_demo.model.gpt import GPT, GPTConfig
+from gpt_demo.text.tokenizer import Tokenizer
 
 Tiny = Callable[..., GPT]
 
@@ -24,7 +26,7 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes checkpoints/; child processes inherit all of it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPT_DEMO_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("TIKTOKEN_CACHE_DIR", str(_shared() / "tiktoken_cache"))
+        patch.setenv("TIKTOKEN_CACHE_DIR", outside.ranks_folder())
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
 
@@ -38,31 +40,30 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def _shared() -> Path:
-    return Path(__file__).parents[2] / "shared"
+@pytest.fixture(scope="session")
+def _notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of data that stands beside the repository and is no part of it."""
-    folder = _shared()
-    if not (folder / "golden" / "figures.json").is_file():
-        pytest.fail(
-            f"The shared test data is missing: {folder} has no golden/figures.json. Put it beside the repository."
-        )
-    return folder
+def verdict(_notes: Path) -> str:
+    """The text that the golden figures were measured on; the test is skipped where it can't be had."""
+    return outside.verdict(_notes)
 
 
 @pytest.fixture(scope="session")
-def verdict(shared: Path) -> str:
-    """The text that the golden figures were measured on."""
-    return (shared / "data" / "the-verdict.txt").read_text(encoding="utf-8")
+def cl100k_base(_notes: Path) -> Tokenizer:
+    """GPT-4's tokenizer; the test is skipped where it can't be had."""
+    return outside.ranks(_notes)
 
 
 @pytest.fixture(scope="session")
-def golden(shared: Path) -> dict[str, Any]:
-    """golden/figures.json."""
-    figures: dict[str, Any] = json.loads((shared / "golden" / "figures.json").read_text(encoding="utf-8"))
+def golden() -> dict[str, Any]:
+    """golden/figures.json, what the book's chapters print."""
+    path = Path(__file__).parent / "golden" / "figures.json"
+    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return figures
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from itertools import permutations
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +17,6 @@ from transformers.generation import logits_process as reference
 from gpt_demo.decoding.transforms import MinP, RepetitionPenalty, Temperature, TopK, TopP, Transform, chain, trace
 from gpt_demo.errors import UserError
 
-FIGURES = json.loads((Path(__file__).parents[3] / "shared/golden/figures.json").read_text())
 NO_IDS = torch.empty(1, 0, dtype=torch.int64)
 PROBABILITIES = (0.5, 0.3, 0.15, 0.05)
 
@@ -204,8 +201,8 @@ def test_chain_leaves_out_what_is_off_and_checks_all() -> None:
             chain(**bad)
 
 
-def test_toy_vocabulary_of_the_book_to_the_last_count() -> None:
-    toy = FIGURES["toy_vocabulary"]
+def test_toy_vocabulary_of_the_book_to_the_last_count(golden: dict[str, Any]) -> None:
+    toy = golden["toy_vocabulary"]
     logits = torch.tensor([toy["logits"]])
     for temperature, counts in toy["counts_of_1000_draws_seed_123"].items():
         generator = torch.Generator().manual_seed(123)

@@ -346,8 +346,8 @@ def test_tokenizers_come_back(kind: str, files: str, tiny: Tiny, tmp_path: Path)
     assert again.encode(text) == tokenizer.encode(text)
 
 
-def test_gpt4s_tokenizer_comes_back(tiny: Tiny, tmp_path: Path) -> None:
-    export_folder(tiny(n_vocab=100_277, n_embd=4, n_layer=1), make("cl100k_base"), tmp_path)
+def test_gpt4s_tokenizer_comes_back(tiny: Tiny, cl100k_base: Tokenizer, tmp_path: Path) -> None:
+    export_folder(tiny(n_vocab=100_277, n_embd=4, n_layer=1), cl100k_base, tmp_path)
     assert open_model(tmp_path).tokenizer.kind == "cl100k_base"
 
 

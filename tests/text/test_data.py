@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import codecs
-import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -30,10 +30,9 @@ from gpt_demo.text.data import (
     split_text,
     windows,
 )
+from gpt_demo.text.samples import sample_story
 from gpt_demo.text.tokenizer import END_OF_TEXT, byte_level, gpt2
 
-SHARED = Path(__file__).parents[3] / "shared"
-VERDICT = (SHARED / "data" / "the-verdict.txt").read_text(encoding="utf-8")
 quick = settings(deadline=None, max_examples=50)
 # Any text but surrogates and control characters, tab and line ends among it.
 PLAIN = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("\t\n\r"), max_size=200)
@@ -232,9 +231,9 @@ def test_pasted_text_is_cleaned() -> None:
 # Split ----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_golden_windows() -> None:
-    figures = json.loads((SHARED / "golden" / "figures.json").read_text(encoding="utf-8"))["windows"]
-    split = split_text(VERDICT, gpt2(), 0.1, "characters")
+def test_the_golden_windows(verdict: str, golden: dict[str, Any]) -> None:
+    figures = golden["windows"]
+    split = split_text(verdict, gpt2(), 0.1, "characters")
     train = list(epoch_batches(*windows(split.train, 256, 256), 2, shuffle=True, drop_last=True))
     val = list(epoch_batches(*windows(split.val, 256, 256), 2, shuffle=False, drop_last=False))
     assert (len(train), len(val)) == (figures["train_batches"], figures["val_batches"])
@@ -271,10 +270,15 @@ def test_impossible_splits_are_refused() -> None:
         split_text("abc", byte_level(), 0.1, "lines")  # type: ignore[arg-type]
 
 
+def test_preview_counts_the_golden_tokens(verdict: str, golden: dict[str, Any]) -> None:
+    shown = preview(verdict, gpt2(), 0.1, "characters")
+    assert (shown.characters, shown.tokens) == (golden["text"]["characters"], golden["text"]["gpt2_tokens"])
+
+
 def test_preview_counts_and_shows_the_first_lines() -> None:
-    shown = preview(VERDICT, gpt2(), 0.1, "characters")
-    split = split_text(VERDICT, gpt2(), 0.1, "characters")
-    assert (shown.characters, shown.tokens) == (20479, 5145)
+    shown = preview(sample_story(), gpt2(), 0.1, "characters")
+    split = split_text(sample_story(), gpt2(), 0.1, "characters")
+    assert (shown.characters, shown.tokens) == (len(sample_story()), len(gpt2().encode(sample_story())))
     assert (shown.train_tokens, shown.val_tokens) == (len(split.train), len(split.val))
     assert preview("a\nb\nc", byte_level(), 0.2, "tokens", n_lines=2) == Preview("a\nb", 5, 5, 4, 1)
     assert len(preview("x" * 5000, byte_level(), 0, "tokens").head) == 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from gpt_demo.errors import UserError
+from gpt_demo.text import samples
 from gpt_demo.text.samples import VERDICT_URL, sample_story, the_verdict
 
 ROOT = Path(__file__).parents[2]
@@ -52,19 +54,31 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread.join()
 
 
-def test_the_right_text_is_fetched_once(server: Server, verdict: str, tmp_path: Path) -> None:
-    server.content = verdict.encode()
-    assert the_verdict(tmp_path, server.url) == verdict
-    assert the_verdict(tmp_path, server.url) == verdict
+@pytest.fixture
+def right(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A text that counts as the right one."""
+    text = sample_story()
+    monkeypatch.setattr(samples, "VERDICT_SHA256", hashlib.sha256(text.encode()).hexdigest())
+    return text
+
+
+def test_the_hash_is_that_of_the_verdict(verdict: str, golden: dict[str, Any]) -> None:
+    assert hashlib.sha256(verdict.encode()).hexdigest() == samples.VERDICT_SHA256 == golden["text"]["sha256"]
+
+
+def test_the_right_text_is_fetched_once(server: Server, right: str, tmp_path: Path) -> None:
+    server.content = right.encode()
+    assert the_verdict(tmp_path, server.url) == right
+    assert the_verdict(tmp_path, server.url) == right
     assert server.requests == 1
     assert [path.name for path in (tmp_path / "downloads").iterdir()] == ["the-verdict.txt"]
 
 
-def test_a_damaged_copy_is_fetched_again(server: Server, verdict: str, tmp_path: Path) -> None:
-    server.content = verdict.encode()
+def test_a_damaged_copy_is_fetched_again(server: Server, right: str, tmp_path: Path) -> None:
+    server.content = right.encode()
     the_verdict(tmp_path, server.url)
-    (tmp_path / "downloads" / "the-verdict.txt").write_text(verdict[:1000])
-    assert the_verdict(tmp_path, server.url) == verdict
+    (tmp_path / "downloads" / "the-verdict.txt").write_text(right[:1000])
+    assert the_verdict(tmp_path, server.url) == right
     assert server.requests == 2
 
 
@@ -102,9 +116,9 @@ def test_the_story_is_there() -> None:
     assert story == story.encode("utf-8").decode("utf-8")
 
 
-def test_the_verdict_is_not_in_the_repository(verdict: str, golden: dict[str, Any]) -> None:
+def test_the_verdict_is_not_in_the_repository(verdict: str) -> None:
     """Not its beginning, and no paragraph of it, in no file that could be committed."""
-    lines = [line.strip() for line in verdict.splitlines() if len(line.strip()) > 60] + [golden["text"]["first_99"]]
+    lines = [line.strip() for line in verdict.splitlines() if len(line.strip()) > 60] + [verdict[:99]]
     assert len(lines) > 50
     folders = [ROOT / name for name in ("assets", "benchmarks", "gpt_demo", "tests", ".ci")]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]

@@ -24,7 +24,6 @@ from gpt_demo.ui.playground.payload import row_payload, vocabulary_payload
 
 pytest_plugins = ["browser"]
 SCRIPT = (Path(__file__).parents[3] / "assets" / "playground/sampler.js").read_text(encoding="utf-8")
-TOY = json.loads((Path(__file__).parents[4] / "shared/golden/figures.json").read_text())["toy_vocabulary"]
 NO_IDS = torch.empty(1, 0, dtype=torch.int64)
 TRANSFORMS: dict[str, type[Any]] = {t.name: t for t in (RepetitionPenalty, Temperature, TopK, TopP, MinP)}
 
@@ -226,15 +225,16 @@ def test_what_is_off_can_be_left_out_and_what_is_wrong_gets_a_sentence(page: Pag
 
 
 @pytest.mark.browser
-def test_the_nine_words_of_the_book(page: Page) -> None:
-    logits = torch.tensor(TOY["logits"])
+def test_the_nine_words_of_the_book(page: Page, golden: dict[str, Any]) -> None:
+    toy = golden["toy_vocabulary"]
+    logits = torch.tensor(toy["logits"])
     page.evaluate("payload => { load(payload); }", row_payload(logits))
     for temperature in (1.0, 0.1, 5.0):
         compare(page, row_payload(logits), logits, [([], [("temperature", temperature)])])
     (top_k,) = page.evaluate("told(traced([], [['top_k', 3]]), true).slice(1)")
-    assert unpack(top_k["probabilities"]).round(4).tolist() == TOY["top_k_3_probabilities"]
+    assert unpack(top_k["probabilities"]).round(4).tolist() == toy["top_k_3_probabilities"]
     top = page.evaluate("S.topRows(traced([], [['top_k', 2]]), 3)")
-    assert [TOY["words"][entry["id"]] for entry in top["rows"]] == ["forward", "toward", "closer"]
+    assert [toy["words"][entry["id"]] for entry in top["rows"]] == ["forward", "toward", "closer"]
     assert [entry["kept"] for entry in top["rows"]] == [True, True, False]
     assert [entry["raw"] for entry in top["rows"]] == pytest.approx(logits.softmax(0)[[3, 7, 0]].tolist(), rel=1e-5)
     assert top["others"] == pytest.approx(
@@ -337,8 +337,8 @@ def mulberry32(seed: int) -> Iterator[float]:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("seed", [0, 123, 2**32 - 1])
-def test_a_thousand_draws_are_a_thousand_darts(page: Page, seed: int) -> None:
-    logits = torch.tensor(TOY["logits"])
+def test_a_thousand_draws_are_a_thousand_darts(page: Page, golden: dict[str, Any], seed: int) -> None:
+    logits = torch.tensor(golden["toy_vocabulary"]["logits"])
     page.evaluate("payload => { load(payload); }", row_payload(logits))
     stage = server_trace(logits, [], [("temperature", 5.0)])[-1]
     uniform = mulberry32(seed)
