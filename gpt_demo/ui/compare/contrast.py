@@ -9,6 +9,7 @@ import gradio as gr
 
 from gpt_demo.compare.contrast import MOST_TOKENS, Contrast, contrast
 from gpt_demo.errors import UserError
+from gpt_demo.jobs import Turns
 from gpt_demo.text.data import clean_text
 from gpt_demo.text.samples import sample_story
 from gpt_demo.ui.compare.work import Pace, Work, chosen_models, loader, pair, status
@@ -22,7 +23,7 @@ MOST_CHARACTERS = 20_000  # read before the models are loaded; the core then cou
 class TokenByToken:
     """Two models and a text on the left; the coloured text on the right, drawn by assets/compare/contrast.js."""
 
-    def __init__(self, services: Services, token: gr.BrowserState) -> None:
+    def __init__(self, services: Services, token: gr.BrowserState, turns: Turns) -> None:
         self.services = services
         self.token = token
         with gr.Row():
@@ -34,7 +35,7 @@ class TokenByToken:
                     ready_text(), label="Text", lines=8, max_lines=16, elem_id="contrast-text",
                     info=f"up to {MOST_TOKENS:,} tokens; at first a part of the story that the starter has not seen",
                 )  # fmt: skip
-                self.work = Work("contrast", "Compare both")
+                self.work = Work("contrast", "Compare both", turns)
                 self.note = view("table", elem_id="contrast-note")
             with gr.Column(scale=8, min_width=320):
                 self.shown = view("contrast", elem_id="contrast")

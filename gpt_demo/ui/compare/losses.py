@@ -14,6 +14,7 @@ from gpt_demo.compare.contrast import same_vocabulary
 from gpt_demo.compare.losses import Compared, Load, Measuring, losses, reported_loss
 from gpt_demo.errors import UserError
 from gpt_demo.exchange.pretrained import SOURCES
+from gpt_demo.jobs import Turns
 from gpt_demo.model.gpt import GPT
 from gpt_demo.store.store import ModelInfo
 from gpt_demo.text.tokenizer import Tokenizer
@@ -36,7 +37,7 @@ SKIP = (gr.skip(), gr.skip(), gr.skip())  # what is shown stays as it is
 class SameText:
     """Models and the text on the left; a chart and a table on the right."""
 
-    def __init__(self, services: Services, token: gr.BrowserState) -> None:
+    def __init__(self, services: Services, token: gr.BrowserState, turns: Turns) -> None:
         self.services = services
         self.token = token
         self.rows = gr.State([])
@@ -51,7 +52,7 @@ class SameText:
                     label="Your text", lines=6, max_lines=12, visible=False, elem_id="losses-pasted",
                     info=f"its first {MOST_CHARACTERS:,} characters are measured",
                 )  # fmt: skip
-                self.work = Work("losses", "Measure")
+                self.work = Work("losses", "Measure", turns)
             with gr.Column(scale=8, min_width=320):
                 self.table = view("losses", elem_id="losses")
                 self.save = gr.Button("Table as CSV", visible=False, elem_id="losses-save", elem_classes="small-button")

@@ -10,6 +10,7 @@ import gradio as gr
 from gpt_demo.compare.losses import PROMPTS, Completed, complete
 from gpt_demo.decoding.generate import Sampling
 from gpt_demo.errors import UserError
+from gpt_demo.jobs import Turns
 from gpt_demo.text.data import clean_text
 from gpt_demo.ui.compare.work import Pace, Work, chosen_models, loader, model_boxes, status
 from gpt_demo.ui.quotas import check_length
@@ -25,7 +26,7 @@ GREEDY, DRAWN = "Always the most probable", "Drawn by chance"
 class SamePrompts:
     """Models, prompts and how tokens are chosen on the left; a table that fills on the right."""
 
-    def __init__(self, services: Services, token: gr.BrowserState) -> None:
+    def __init__(self, services: Services, token: gr.BrowserState, turns: Turns) -> None:
         self.services = services
         self.token = token
         with gr.Row():
@@ -36,7 +37,7 @@ class SamePrompts:
                     info=f"up to {MOST_PROMPTS} of {MOST_CHARACTERS} characters",
                 )  # fmt: skip
                 self._build_settings()
-                self.work = Work("prompts", "Run prompts")
+                self.work = Work("prompts", "Run prompts", turns)
             with gr.Column(scale=8, min_width=320):
                 self.table = view("completions", elem_id="completions")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from gpt_demo.jobs import Turns
 from gpt_demo.ui.compare.contrast import TokenByToken
 from gpt_demo.ui.compare.losses import SameText
 from gpt_demo.ui.compare.prompts import SamePrompts
@@ -19,13 +20,14 @@ class CompareTab:
     def __init__(self, services: Services, token: gr.BrowserState) -> None:
         self.services = services
         self.token = token
+        turns = Turns()
         with gr.Tabs():
             with gr.Tab("Same prompts"):
-                self.prompts = SamePrompts(services, token)
+                self.prompts = SamePrompts(services, token, turns)
             with gr.Tab("Same text"):
-                self.text = SameText(services, token)
+                self.text = SameText(services, token, turns)
             with gr.Tab("Token by token"):
-                self.tokens = TokenByToken(services, token)
+                self.tokens = TokenByToken(services, token, turns)
 
     def connect(self, page: gr.Blocks, tab: gr.Tab) -> None:
         """Fill the lists at the page's opening, and again when the tab is opened: there may be new models."""

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import gradio as gr
 
 from gpt_demo.errors import UserError
 from gpt_demo.exchange.pretrained import SOURCES
+from gpt_demo.jobs import Job, Turns
 from gpt_demo.model.gpt import GPT
 from gpt_demo.store.store import ModelInfo
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.ui.session import QUEUED, QUIET, Services, in_words, owner
 from gpt_demo.ui.views import view, view_json
 
-# One computation at a time, of all visitors: two would only slow each other down.
-COMPUTING: dict[str, Any] = {**QUEUED, "concurrency_id": "compare", "concurrency_limit": 1}
+Row = tuple[Any, ...]
 UPDATE_SECONDS = 0.1
 MOST_MODELS = 8
+BUSY: Row = (gr.update(interactive=False), gr.update(interactive=True))  # the buttons to run and to stop
+REST: Row = (gr.update(interactive=True), gr.update(interactive=False))
+UNCHANGED: Row = (gr.skip(), gr.skip())
 
 
 class Pace:
@@ -36,46 +40,65 @@ class Pace:
 
 
 class Work:
-    """A button to run, a button to stop, and a line that says how the work stands."""
+    """A button to run, a button to stop, and a line with the state of the work.
 
-    def __init__(self, prefix: str, label: str) -> None:
+    The work is a job on a thread, one for each visitor's page; `turns` lets one of all visitors' jobs work at a time:
+    two would only slow each other down.
+    """
+
+    def __init__(self, prefix: str, label: str, turns: Turns) -> None:
         self.prefix = prefix
+        self.turns = turns
+        self._jobs: dict[str | None, Job[Row]] = {}  # of each page the one that it shows
         with gr.Row(elem_classes="bottom"):
             self.run = gr.Button(label, variant="primary", elem_id=f"{prefix}-run", min_width=140)
             self.stop = gr.Button("Stop", interactive=False, elem_id=f"{prefix}-stop", min_width=90)
         self.status = view("work", elem_id=f"{prefix}-status", visible=True)
 
-    def connect(self, work: Callable[..., Iterator[tuple[Any, ...]]], inputs: list[Any], outputs: list[Any]) -> None:
+    def connect(self, work: Callable[..., Iterator[Row]], inputs: list[Any], outputs: list[Any]) -> None:
         """On a click, `work(*inputs)` yields (status, *outputs) until it has ended or is stopped."""
+        skipped = [gr.skip()] * len(outputs)
 
-        def told(*values: Any) -> Iterator[tuple[Any, ...]]:
-            try:
-                yield from work(*values)
-            except UserError as error:
-                yield status(in_words(str(error)), state="failed"), *[gr.skip()] * len(outputs)
+        def run(request: gr.Request, *values: Any) -> Iterator[Row]:
+            for told, buttons, shown in self._shown(request.session_hash, lambda: work(*values)):
+                yield told, *buttons, *(shown or skipped)
 
-        buttons = [self.run, self.stop]
-        begun = self.run.click(_begin, None, [self.status, *buttons], **QUIET)
-        working = begun.then(told, inputs, [self.status, *outputs], **COMPUTING)
-        working.then(_rest, None, buttons, **QUIET)
-        self.stop.click(_stopped, None, [self.status, *buttons], cancels=[working], **QUIET)
+        everything = [self.status, self.run, self.stop, *outputs]
+        # Whoever waits does so in `turns`, where a stop reaches them.
+        self.run.click(run, inputs, everything, **{**QUEUED, "concurrency_limit": None})
+        self.stop.click(self._stop, None, None, **QUIET)
+
+    def _shown(self, page: str | None, work: Callable[[], Iterator[Row]]) -> Iterator[tuple[str, Row, Row]]:
+        """Start the page's job and follow it: the status, the two buttons, and the outputs where there are some."""
+        self._stop_job(page)
+        job = self._jobs[page] = Job(work, turns=self.turns)
+        try:
+            yield status("Waiting for its turn.", state="waiting"), BUSY, ()
+            for told, *shown in chain.from_iterable(job.follow(past_stop=False)):
+                yield told, UNCHANGED, tuple(shown)
+            last = gr.skip() if job.state == "done" else status("Stopped. Partial results are kept.", state="stopped")
+        except Exception:  # the job has kept it
+            last = status(in_words(job.message), state="failed")
+        finally:
+            job.stop()  # also where the page was closed meanwhile
+            current = self._jobs.get(page) is job
+            if current:
+                del self._jobs[page]
+        if current:
+            yield last, REST, ()
+
+    def _stop(self, request: gr.Request) -> None:
+        self._stop_job(request.session_hash)
+
+    def _stop_job(self, page: str | None) -> None:
+        job = self._jobs.get(page)
+        if job is not None:
+            job.stop()
 
 
 def status(text: str, fraction: float = 0.0, state: str = "running", troubles: Sequence[str] = ()) -> str:
     """The line under the buttons; `troubles` are what went wrong with single models."""
     return view_json({"text": text, "fraction": fraction, "state": state, "troubles": list(troubles)})
-
-
-def _begin() -> tuple[Any, ...]:
-    return status("Waiting for its turn.", state="waiting"), gr.update(interactive=False), gr.update(interactive=True)
-
-
-def _stopped() -> tuple[Any, ...]:
-    return status("Stopped. What had come stays.", state="stopped"), *_rest()
-
-
-def _rest() -> tuple[Any, ...]:
-    return gr.update(interactive=True), gr.update(interactive=False)
 
 
 # Models ---------------------------------------------------------------------------------------------------------------

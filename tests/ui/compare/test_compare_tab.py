@@ -146,12 +146,13 @@ def test_what_is_wrong_is_said_at_the_button(app: App, visitor: Visitor) -> None
 
 
 def test_stop_keeps_what_has_come(app: App, visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    load, go_on, left = app.store.load, threading.Event(), threading.Event()
+    """And a run right after it waits for the stopped one to let go, and is not lost."""
+    load, go_on, loading = app.store.load, threading.Event(), threading.Event()
 
     def wait(name: str, *rest: Any) -> Any:
         if name == "one":
-            go_on.wait(30)
-            left.set()
+            loading.set()
+            assert go_on.wait(30)
         return load(name, *rest)
 
     monkeypatch.setattr(app.store, "load", wait)
@@ -162,13 +163,54 @@ def test_stop_keeps_what_has_come(app: App, visitor: Visitor, monkeypatch: pytes
     status = view_of(page, "prompts-status")
     expect(status).to_contain_text("Loading one.")
     expect(view_of(page, "completions")).to_have_attribute("data-cells", "2")
-    page.locator("#prompts-stop").click()
-    expect(status).to_have_attribute("data-state", "stopped")
+    assert loading.wait(30)
+    for _ in range(2):  # once while it works, once while the next one waits for its turn
+        page.locator("#prompts-stop").click()
+        expect(status).to_have_attribute("data-state", "stopped")
+        expect(status).to_contain_text("Partial results are kept.")
+        expect(page.locator("#prompts-stop")).to_be_disabled()
+        expect(view_of(page, "completions")).to_have_attribute("data-cells", "2")
+        page.locator("#prompts-run").click()
+        expect(status).to_contain_text("Waiting for its turn.")
+        expect(page.locator("#prompts-run")).to_be_disabled()
     go_on.set()
-    assert left.wait(30)
-    expect(page.locator("#prompts-run")).to_be_enabled()
-    run(page, "prompts")  # the place in the queue is free again
+    expect(status).to_have_attribute("data-state", "done")
     expect(view_of(page, "completions")).to_have_attribute("data-cells", "4")
+    expect(page.locator("#prompts-run")).to_be_enabled()
+
+
+def test_an_error_of_the_app_is_said_and_the_buttons_come_back(
+    app: App, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("odd")
+
+    page = open_compare(visitor, app, "Same prompts")
+    tick(page, "prompts", "one")
+    monkeypatch.setattr(app.store, "load", broken)
+    expect(run(page, "prompts", "failed")).to_contain_text("an error in the app: ZeroDivisionError: odd")
+    expect(page.locator("#prompts-run")).to_be_enabled()
+    expect(page.locator("#prompts-stop")).to_be_disabled()
+
+
+def test_two_visitors_take_turns(app: App, new_visitor: Callable[[], Visitor], monkeypatch: pytest.MonkeyPatch) -> None:
+    load, go_on = app.store.load, threading.Event()
+
+    def wait(*args: Any) -> Any:
+        assert go_on.wait(30)
+        return load(*args)
+
+    monkeypatch.setattr(app.store, "load", wait)
+    first, second = (open_compare(new_visitor(), app, "Same prompts") for _ in range(2))
+    for page, words in ((first, "Loading one."), (second, "Waiting for its turn.")):
+        tick(page, "prompts", "one")
+        page.get_by_label("Prompts, one per line").fill("Nell")
+        page.locator("#prompts-run").click()
+        expect(view_of(page, "prompts-status")).to_contain_text(words)
+    first.close()  # whoever leaves does not hold the others up
+    go_on.set()
+    expect(view_of(second, "prompts-status")).to_have_attribute("data-state", "done")
+    expect(view_of(second, "completions")).to_have_attribute("data-cells", "1")
 
 
 def test_prompts_are_lines() -> None:
