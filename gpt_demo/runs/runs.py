@@ -99,27 +99,28 @@ class Runs:
         names = (f"{stem}-{i}" for i in range(1, 1_000_000))
         return next(name for name in names if not (self.home / name).exists() and not is_taken(name))
 
-    def list(self, owner: str | None = None) -> list[RunFolder]:
-        """The runs `owner` may see, the newest first."""
+    def list(self, owner: str | None = None, *, shared: bool = True) -> list[RunFolder]:
+        """The runs `owner` may see, newest first. `shared`: those without an owner are everybody's, else nobody's."""
         found = []
         for path in self.home.glob("[!.]*/run.json"):
             with contextlib.suppress(UserError):
                 info = RunFolder(path.parent).info
-                if self._may_see(info, owner):
+                if self._may_see(info, owner, shared):
                     found.append((float(info.get("created") or 0), path.parent))
         return [RunFolder(path) for _, path in sorted(found, reverse=True)]
 
-    def _may_see(self, info: dict[str, Any], owner: str | None) -> bool:
-        return self._see_all or info.get("owner") in (None, owner)
+    def _may_see(self, info: dict[str, Any], owner: str | None, shared: bool) -> bool:
+        whose = info.get("owner")
+        return self._see_all or (shared if whose is None else whose == owner)
 
-    def get(self, name: str, owner: str | None = None) -> RunFolder:
-        """Raises UserError naming the runs there are."""
+    def get(self, name: str, owner: str | None = None, *, shared: bool = True) -> RunFolder:
+        """One that `list` gives. Raises UserError naming the runs there are."""
         with contextlib.suppress(UserError):
             folder = RunFolder(self.home / check_name(name))
-            if self._may_see(folder.info, owner):
+            if self._may_see(folder.info, owner, shared):
                 return folder
-        names = ", ".join(folder.name for folder in self.list(owner)[:20]) or "none yet"
-        raise UserError(f"There is no run called {name[:80]!r}. There are: {names}.")
+        names = ", ".join(folder.name for folder in self.list(owner, shared=shared)[:20]) or "none yet"
+        raise UserError(f"There is no run called {name[:80]!r}. Available: {names}.")
 
     def live(self, name: str) -> Run | None:
         """The run of that name that this process works on, if any."""

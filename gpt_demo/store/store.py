@@ -111,7 +111,7 @@ class ModelStore:
             if info and self._may_use(info, owner):
                 return info
         names = ", ".join(info.name for info in self.list(owner)[:20]) or "none yet: train one first"
-        raise UserError(f"There is no model called {name[:80]!r}. There are: {names}.")
+        raise UserError(f"There is no model called {name[:80]!r}. Available: {names}.")
 
     def check_free(self, name: str) -> None:
         """UserError where a new model can't be called so."""

@@ -187,7 +187,7 @@ def preset(name: str, changes: Mapping[str, Any] | None = None) -> RunConfig:
     Raises UserError on an unknown preset, an unknown setting, or an impossible value.
     """
     if name not in PRESETS:
-        raise UserError(f"There is no preset called {name!r}. There are: {', '.join(PRESETS)}.")
+        raise UserError(f"There is no preset called {name!r}. Available: {', '.join(PRESETS)}.")
     return PRESETS[name].with_length(changes or {})
 
 

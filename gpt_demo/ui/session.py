@@ -57,17 +57,13 @@ class Services:
 
     def runs_of(self, token: str | None) -> list[RunFolder]:
         """The visitor's runs, the newest first. On a private machine also those of the command line."""
-        folders = self.runs.list(owner(token))
-        return [folder for folder in folders if not self.limits or folder.info.get("owner") == owner(token)]
+        return self.runs.list(owner(token), shared=not self.limits)
 
     def run(self, name: str | None, token: str | None) -> RunFolder:
         """One of the visitor's runs; UserError where it is none of theirs."""
         if not name:
             raise UserError("No run is chosen. Start one, or choose one from the list.")
-        folder = self.runs.get(name, owner(token))
-        if self.limits and folder.info.get("owner") != owner(token):
-            raise UserError(f"There is no run called {name!r} among yours.")
-        return folder
+        return self.runs.get(name, owner(token), shared=not self.limits)
 
     def may_delete(self, info: ModelInfo, token: str | None) -> bool:
         """Not the starter; on a public server only what the visitor has made."""

@@ -482,7 +482,7 @@ def test_folders_that_are_no_runs(runs: Runs) -> None:
     (runs.home / ".hidden.new.1" / "run.json").write_text("{}")
     assert [folder.name for folder in runs.list()] == ["good"]
     for name in ("broken", "list", "binary", "empty"):
-        with pytest.raises(UserError, match="There are: good"):
+        with pytest.raises(UserError, match="Available: good"):
             runs.get(name)
         with pytest.raises(UserError, match="can't be read"):
             _ = RunFolder(runs.home / name).info

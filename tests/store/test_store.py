@@ -110,7 +110,7 @@ def test_list_is_newest_first_and_skips_what_is_no_model(store: ModelStore, mode
     assert names(store) == ["new", "middle", "old"]
     assert store.get("new").bytes == sum(path.stat().st_size for path in (models / "new").iterdir())
     for name in ("empty", "broken", "other", "odd", "odder", "half", "file.txt"):
-        with pytest.raises(UserError, match="There are: new, middle, old"):
+        with pytest.raises(UserError, match="Available: new, middle, old"):
             store.get(name)
 
 
@@ -466,5 +466,5 @@ def test_delete(store: ModelStore, model: GPT) -> None:
     assert names(store) == ["two"]
     assert store.memory.reserved() == 0
     assert [path.name for path in (store.home / "models").iterdir()] == ["two"]
-    with pytest.raises(UserError, match="There are: two"):
+    with pytest.raises(UserError, match="Available: two"):
         store.delete("one")
