@@ -1,4 +1,4 @@
-"""What the tests of the small views (assets/*page/views.js) share: a page without the app, and the view drawn in it.
+"""What the tests of scripts (assets/) share: a page without the app that can import them, and a view drawn in it.
 
 A test module has a module's fixture `opened` (see `bare_page`); then `page` is that page with nothing drawn yet, and a
 test fails if a script raises or if text of a visitor became a part of the page.
@@ -9,29 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, Route
 
+from gpt_demo.paths import ASSETS
+from gpt_demo.ui import scripts
 from gpt_demo.ui.views import view_json
 
-ASSETS = Path(__file__).parents[1] / "assets"
+ADDRESS = "http://assets.test/some/where/"  # below a root path, as behind a proxy
 HOSTILE = "<img src=x onerror='window.hacked=1'></p><script>window.hacked=2</script>${window.hacked=3}{{7*7}}"
 
 
 @contextmanager
-def bare_page(chromium: Browser, scripts: tuple[str, ...], styles: tuple[str, ...] = ()) -> Iterator[Page]:
-    """A page with these files of assets/ and a place to draw in."""
+def bare_page(chromium: Browser, styles: tuple[str, ...] = ()) -> Iterator[Page]:
+    """A page with these styles and a place to draw in; no server is asked. In it `scripts.module()` can be used."""
     page = chromium.new_page()
-    page.set_content("<title>Page</title><div class=view-block><div id=root class=view></div></div>")
-    for name in scripts:
-        page.add_script_tag(path=ASSETS / name)
+    page.route(f"{ADDRESS}**", _answer)
+    page.goto(ADDRESS)
     for name in styles:
         page.add_style_tag(path=ASSETS / name)
     yield page
     page.close()
+
+
+def _answer(route: Route) -> None:
+    name = route.request.url.removeprefix(f"{ADDRESS}{scripts.folder()}/")
+    if name in scripts.scripts():
+        return route.fulfill(content_type="text/javascript", body=scripts.scripts()[name])
+    html = "<title>Page</title><div class=view-block><div id=root class=view></div></div>"
+    return route.fulfill(content_type="text/html", body=html)
 
 
 @pytest.fixture
@@ -51,6 +59,10 @@ def page(opened: Page) -> Iterator[Page]:
 def draw(page: Page, name: str, data: Any) -> Locator:
     """The view, as it is drawn in the component that is called like it."""
     page.evaluate("name => document.querySelector('.view-block').id = name", name)
-    script = "([name, json]) => window.gptDemoViews.draw(document.querySelector('#root'), name, json)"
-    page.evaluate(script, [name, view_json(data)])
+    draw_json(page, name, view_json(data))
     return page.locator("#root")
+
+
+def draw_json(page: Page, name: str, json: str) -> None:
+    draw = "({ drawView }) => drawView(document.querySelector('#root'), name, json)"
+    page.evaluate(f"async ([name, json]) => {{ await {scripts.module()}.then({draw}); }}", [name, json])

@@ -1,179 +1,177 @@
 // One text under two models, token by token (gpt_demo/ui/compare/contrast.py), for the mouse, keys and screen readers.
 // Text of visitors reaches the page through textContent only.
-"use strict";
 
-(() => {
-  const { h, set, setText, visible } = window.gptDemoViews.tools;
+import { h, set, setText, visible } from "../page/dom.js";
+import { add } from "../page/views.js";
 
-  /** A number with `digits` after the point, as ui/format.py writes it; a dash for what is none. */
-  function number(x, digits = 2) {
-    if (typeof x !== "number" || !Number.isFinite(x)) return "\u2013";
-    const shown = x.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-    return shown.replace("-", "\u2212");
+/** A number with `digits` after the point, as ui/format.py writes it; a dash for what is none. */
+function number(x, digits = 2) {
+  if (typeof x !== "number" || !Number.isFinite(x)) return "\u2013";
+  const shown = x.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return shown.replace("-", "\u2212");
+}
+
+/** A probability given as natural logarithm: "12.3 %", "0.012 %", "1 in 34 million". */
+function percent(logprob) {
+  const p = 100 * Math.exp(logprob);
+  if (p >= 99.95) return p > 99.999999 ? "100 %" : ">99.9 %";
+  if (p >= 0.01) return `${p.toFixed(p >= 0.995 ? 1 : 2)} %`;
+  if (logprob < -34) return `e^${logprob.toFixed(0)}`.replace("-", "\u2212");
+  const odds = Number(Math.exp(-logprob).toPrecision(2));
+  return `1 in ${odds.toLocaleString("en-GB", odds < 1e6 ? {} : { notation: "compact", compactDisplay: "long" })}`;
+}
+
+// What the colours show: a value of a segment, its class, and the legend ------------------------------------------------
+
+const GAINS = [0.5, 2, 4]; // nats; beyond: the strongest colour
+const PROBABILITIES = [0.5, 0.2, 0.05, 0.01, 0.001];
+const DIVERGENCES = [0.05, 0.15, 0.3, 0.45, 0.6]; // nats; at most ln 2 = 0.69
+
+function gainClass([, a, b]) {
+  const gain = b - a;
+  const step = GAINS.filter((limit) => Math.abs(gain) >= limit).length;
+  return step ? `${gain > 0 ? "second" : "first"}-${step}` : "even";
+}
+
+const shade = (logprob) => `shade-${PROBABILITIES.filter((limit) => Math.exp(logprob) >= limit * (1 - 1e-9)).length}`;
+
+const legends = {
+  gain: (models) => [
+    [h("span", "end", `\u2190 ${models[0]} more probable`)],
+    ...[["first-3", "4 nats and more"], ["first-2", "2"], ["first-1", "0.5"], ["even", "even"], ["second-1", "0.5"], ["second-2", "2"], ["second-3", "4 and more"]],
+    [h("span", "end", `${models[1]} more probable \u2192`)],
+  ],
+  probability: () => [["shade-5", "from 50 %"], ["shade-4", "20 %"], ["shade-3", "5 %"], ["shade-2", "1 %"], ["shade-1", "0.1 %"], ["shade-0", "less"]],
+  divergence: () => [["js-0", "below 0.05"], ["js-1", "0.05"], ["js-2", "0.15"], ["js-3", "0.3"], ["js-4", "0.45"], ["js-5", "from 0.6 (most: 0.69)"]],
+};
+
+function modesOf(data) {
+  const [first, second] = data.models;
+  const modes = [
+    { label: "Difference", title: "in log-probability: which model found each piece more probable", color: gainClass, legend: legends.gain },
+    { label: first, title: `how probable ${first} found each piece`, color: (one) => shade(one[1]), legend: legends.probability },
+    { label: second, title: `how probable ${second} found each piece`, color: (one) => shade(one[2]), legend: legends.probability },
+  ];
+  if (data.segments.some((one) => one[5] !== null)) {
+    const color = (one) => `js-${DIVERGENCES.filter((limit) => one[5] >= limit).length}`;
+    const title = "Jensen-Shannon divergence of the two distributions over all tokens, in nats: 0 the same, 0.69 nothing in common";
+    modes.push({ label: "Divergence", title, color, legend: legends.divergence });
   }
+  return modes;
+}
 
-  /** A probability given as natural logarithm: "12.3 %", "0.012 %", "1 in 34 million". */
-  function percent(logprob) {
-    const p = 100 * Math.exp(logprob);
-    if (p >= 99.95) return p > 99.999999 ? "100 %" : ">99.9 %";
-    if (p >= 0.01) return `${p.toFixed(p >= 0.995 ? 1 : 2)} %`;
-    if (logprob < -34) return `e^${logprob.toFixed(0)}`.replace("-", "\u2212");
-    const odds = Number(Math.exp(-logprob).toPrecision(2));
-    return `1 in ${odds.toLocaleString("en-GB", odds < 1e6 ? {} : { notation: "compact", compactDisplay: "long" })}`;
+// The parts -----------------------------------------------------------------------------------------------------------
+
+function totals(data) {
+  const heads = [
+    ["Tokens", "of the text, for its own tokenizer"],
+    ["Loss", "nats per token of its own"],
+    ["Perplexity", "exp(loss)"],
+    ["Bits per byte", "of the text; comparable whatever the tokenizers are"],
+  ].map(([label, title]) => set(h("th", "", label), { scope: "col", title }));
+  const rows = data.totals.map(([tokens, loss, perplexity, bits], i) => {
+    const cells = [tokens.toLocaleString("en-GB"), number(loss), number(perplexity, 1), number(bits, 3)];
+    return h("tr", "", set(h("th", "", data.models[i]), { scope: "row" }), ...cells.map((cell) => h("td", "", cell)));
+  });
+  const table = h("table", "totals", h("thead", "", h("tr", "", set(h("th", "", "Model"), { scope: "col" }), ...heads)), h("tbody", "", ...rows));
+  return set(h("div", "scroll", table), { tabindex: 0, role: "region", "aria-label": "Totals" });
+}
+
+const counted = (n) => `${n} ${n === 1 ? "token" : "tokens"}`;
+
+/** Three lines that always have their place: the piece, and what each model made of it. */
+function readOut(box, data, one) {
+  if (!one) return setText(box.firstChild, "Point at a piece of the text, or choose it with the arrow keys.");
+  const [text, a, b, n, m, divergence] = one;
+  const gain = b - a;
+  const better = Math.abs(gain) < 0.005 ? "equally probable for both" : `${number(Math.abs(gain))} nats more probable for ${data.models[gain > 0 ? 1 : 0]}`;
+  const apart = divergence === null ? "" : `; divergence ${number(divergence)}`;
+  setText(box.children[0], `\u201c${visible(text)}\u201d: ${better}${apart}`);
+  [[a, n], [b, m]].forEach(([logprob, count], i) => {
+    setText(box.children[1 + i], `${data.models[i]}: ${percent(logprob)} (log ${number(logprob)}, ${counted(count)})`);
+  });
+}
+
+function segmentSpan(one, i) {
+  const span = h("span", "", visible(one[0]).replaceAll("\u21b5", "\u21b5\n"));
+  if (/^\s/.test(one[0])) span.dataset.word = ""; // a line may end before it
+  return set(span, { role: "option", id: `segment-${i}`, "aria-selected": "false" });
+}
+
+/** The text; `show(i)` is called with the piece that is read. Gives {node, select}. */
+function textBox(data, show) {
+  const spans = data.segments.map(segmentSpan);
+  const node = set(h("div", "text", ...spans), { role: "listbox", tabindex: 0, "aria-label": "The text, piece by piece" });
+  let at = -1;
+  function select(i) {
+    spans[at]?.setAttribute("aria-selected", "false");
+    at = Math.min(spans.length - 1, Math.max(0, i));
+    spans[at].setAttribute("aria-selected", "true");
+    node.setAttribute("aria-activedescendant", spans[at].id);
+    spans[at].scrollIntoView({ block: "nearest" });
+    show(at);
   }
+  node.addEventListener("pointerover", (event) => {
+    const i = spans.indexOf(event.target);
+    if (i >= 0) show(i);
+  });
+  node.addEventListener("pointerleave", () => show(at));
+  node.addEventListener("click", (event) => spans.includes(event.target) && select(spans.indexOf(event.target)));
+  node.addEventListener("focus", () => at < 0 && select(0));
+  const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 10, ArrowUp: -10, Home: -Infinity, End: Infinity };
+  node.addEventListener("keydown", (event) => {
+    if (!(event.key in moves) || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    select(at + moves[event.key]);
+  });
+  return { node, spans, select };
+}
 
-  // What the colours show: a value of a segment, its class, and the legend ------------------------------------------------
-
-  const GAINS = [0.5, 2, 4]; // nats; beyond: the strongest colour
-  const PROBABILITIES = [0.5, 0.2, 0.05, 0.01, 0.001];
-  const DIVERGENCES = [0.05, 0.15, 0.3, 0.45, 0.6]; // nats; at most ln 2 = 0.69
-
-  function gainClass([, a, b]) {
-    const gain = b - a;
-    const step = GAINS.filter((limit) => Math.abs(gain) >= limit).length;
-    return step ? `${gain > 0 ? "second" : "first"}-${step}` : "even";
+function coloured(data, box) {
+  const legend = h("div", "legend");
+  const modes = modesOf(data);
+  const buttons = modes.map((mode) => {
+    const button = set(h("button", "", mode.label), { type: "button", title: mode.title });
+    button.addEventListener("click", () => choose(mode));
+    return button;
+  });
+  function choose(mode) {
+    box.spans.forEach((span, i) => (span.className = mode.color(data.segments[i])));
+    legend.replaceChildren(...mode.legend(data.models).map(([look, words]) => (words ? h("span", look, words) : look)));
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", modes[i] === mode));
   }
+  choose(modes[0]);
+  return [set(h("div", "switch", ...buttons), { role: "group", "aria-label": "What the colours show" }), legend];
+}
 
-  const shade = (logprob) => `shade-${PROBABILITIES.filter((limit) => Math.exp(logprob) >= limit * (1 - 1e-9)).length}`;
+/** The ten pieces in which the models differ most; a click finds the piece in the text. */
+function differences(data, select) {
+  const gains = data.segments.map((one, i) => [one[2] - one[1], i]);
+  const most = gains.filter(([gain]) => gain !== 0).sort((x, y) => Math.abs(y[0]) - Math.abs(x[0])).slice(0, 10);
+  const rows = most.map(([gain, i]) => {
+    const [text, a, b] = data.segments[i];
+    const find = set(h("button", "find", visible(text)), { type: "button", title: "show it in the text" });
+    find.addEventListener("click", () => select(i));
+    const change = `${gain > 0 ? "+" : ""}${number(gain)}`;
+    const cells = [percent(a), percent(b), change].map((cell) => h("td", "", cell));
+    cells[2].className = gainClass(data.segments[i]);
+    return h("tr", "", set(h("th", "", find), { scope: "row" }), ...cells);
+  });
+  const heads = ["Piece", ...data.models, "Difference"].map((label) => set(h("th", "", label), { scope: "col" }));
+  heads[3].title = "of the log-probabilities, in nats: above 0 the second model found it more probable; 0.7 is twice, 2.3 ten times";
+  const table = h("table", "most", h("thead", "", h("tr", "", ...heads)), h("tbody", "", ...rows));
+  return [h("h3", "", "Where they differ most"), set(h("div", "scroll", table), { tabindex: 0, role: "region", "aria-label": "Where they differ most" })];
+}
 
-  const legends = {
-    gain: (models) => [
-      [h("span", "end", `\u2190 ${models[0]} more probable`)],
-      ...[["first-3", "4 nats and more"], ["first-2", "2"], ["first-1", "0.5"], ["even", "even"], ["second-1", "0.5"], ["second-2", "2"], ["second-3", "4 and more"]],
-      [h("span", "end", `${models[1]} more probable \u2192`)],
-    ],
-    probability: () => [["shade-5", "from 50 %"], ["shade-4", "20 %"], ["shade-3", "5 %"], ["shade-2", "1 %"], ["shade-1", "0.1 %"], ["shade-0", "less"]],
-    divergence: () => [["js-0", "below 0.05"], ["js-1", "0.05"], ["js-2", "0.15"], ["js-3", "0.3"], ["js-4", "0.45"], ["js-5", "from 0.6 (most: 0.69)"]],
-  };
+function contrast(root, data) {
+  root.dataset.segments = data?.segments.length ?? 0;
+  if (!data) return root.replaceChildren(h("p", "quiet", "The text is shown here, coloured by which model found each piece more probable."));
+  const out = h("div", "read-out", h("p", "piece"), h("p"), h("p"));
+  const box = textBox(data, (i) => readOut(out, data, data.segments[i]));
+  readOut(out, data, null);
+  const cut = data.segments.every((one) => one[5] === null);
+  const note = "The tokenizers differ, so the text is cut where both have a cut; losses per token can\u2019t be compared, bits per byte can.";
+  root.replaceChildren(totals(data), ...(cut ? [h("p", "quiet", note)] : []), ...coloured(data, box), box.node, out, ...differences(data, box.select));
+}
 
-  function modesOf(data) {
-    const [first, second] = data.models;
-    const modes = [
-      { label: "Difference", title: "in log-probability: which model found each piece more probable", color: gainClass, legend: legends.gain },
-      { label: first, title: `how probable ${first} found each piece`, color: (one) => shade(one[1]), legend: legends.probability },
-      { label: second, title: `how probable ${second} found each piece`, color: (one) => shade(one[2]), legend: legends.probability },
-    ];
-    if (data.segments.some((one) => one[5] !== null)) {
-      const color = (one) => `js-${DIVERGENCES.filter((limit) => one[5] >= limit).length}`;
-      const title = "Jensen-Shannon divergence of the two distributions over all tokens, in nats: 0 the same, 0.69 nothing in common";
-      modes.push({ label: "Divergence", title, color, legend: legends.divergence });
-    }
-    return modes;
-  }
-
-  // The parts -----------------------------------------------------------------------------------------------------------
-
-  function totals(data) {
-    const heads = [
-      ["Tokens", "of the text, for its own tokenizer"],
-      ["Loss", "nats per token of its own"],
-      ["Perplexity", "exp(loss)"],
-      ["Bits per byte", "of the text; comparable whatever the tokenizers are"],
-    ].map(([label, title]) => set(h("th", "", label), { scope: "col", title }));
-    const rows = data.totals.map(([tokens, loss, perplexity, bits], i) => {
-      const cells = [tokens.toLocaleString("en-GB"), number(loss), number(perplexity, 1), number(bits, 3)];
-      return h("tr", "", set(h("th", "", data.models[i]), { scope: "row" }), ...cells.map((cell) => h("td", "", cell)));
-    });
-    const table = h("table", "totals", h("thead", "", h("tr", "", set(h("th", "", "Model"), { scope: "col" }), ...heads)), h("tbody", "", ...rows));
-    return set(h("div", "scroll", table), { tabindex: 0, role: "region", "aria-label": "Totals" });
-  }
-
-  const counted = (n) => `${n} ${n === 1 ? "token" : "tokens"}`;
-
-  /** Three lines that always have their place: the piece, and what each model made of it. */
-  function readOut(box, data, one) {
-    if (!one) return setText(box.firstChild, "Point at a piece of the text, or choose it with the arrow keys.");
-    const [text, a, b, n, m, divergence] = one;
-    const gain = b - a;
-    const better = Math.abs(gain) < 0.005 ? "equally probable for both" : `${number(Math.abs(gain))} nats more probable for ${data.models[gain > 0 ? 1 : 0]}`;
-    const apart = divergence === null ? "" : `; divergence ${number(divergence)}`;
-    setText(box.children[0], `\u201c${visible(text)}\u201d: ${better}${apart}`);
-    [[a, n], [b, m]].forEach(([logprob, count], i) => {
-      setText(box.children[1 + i], `${data.models[i]}: ${percent(logprob)} (log ${number(logprob)}, ${counted(count)})`);
-    });
-  }
-
-  function segmentSpan(one, i) {
-    const span = h("span", "", visible(one[0]).replaceAll("\u21b5", "\u21b5\n"));
-    if (/^\s/.test(one[0])) span.dataset.word = ""; // a line may end before it
-    return set(span, { role: "option", id: `segment-${i}`, "aria-selected": "false" });
-  }
-
-  /** The text; `show(i)` is called with the piece that is read. Gives {node, select}. */
-  function textBox(data, show) {
-    const spans = data.segments.map(segmentSpan);
-    const node = set(h("div", "text", ...spans), { role: "listbox", tabindex: 0, "aria-label": "The text, piece by piece" });
-    let at = -1;
-    function select(i) {
-      spans[at]?.setAttribute("aria-selected", "false");
-      at = Math.min(spans.length - 1, Math.max(0, i));
-      spans[at].setAttribute("aria-selected", "true");
-      node.setAttribute("aria-activedescendant", spans[at].id);
-      spans[at].scrollIntoView({ block: "nearest" });
-      show(at);
-    }
-    node.addEventListener("pointerover", (event) => {
-      const i = spans.indexOf(event.target);
-      if (i >= 0) show(i);
-    });
-    node.addEventListener("pointerleave", () => show(at));
-    node.addEventListener("click", (event) => spans.includes(event.target) && select(spans.indexOf(event.target)));
-    node.addEventListener("focus", () => at < 0 && select(0));
-    const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 10, ArrowUp: -10, Home: -Infinity, End: Infinity };
-    node.addEventListener("keydown", (event) => {
-      if (!(event.key in moves) || event.ctrlKey || event.altKey || event.metaKey) return;
-      event.preventDefault();
-      select(at + moves[event.key]);
-    });
-    return { node, spans, select };
-  }
-
-  function coloured(data, box) {
-    const legend = h("div", "legend");
-    const modes = modesOf(data);
-    const buttons = modes.map((mode) => {
-      const button = set(h("button", "", mode.label), { type: "button", title: mode.title });
-      button.addEventListener("click", () => choose(mode));
-      return button;
-    });
-    function choose(mode) {
-      box.spans.forEach((span, i) => (span.className = mode.color(data.segments[i])));
-      legend.replaceChildren(...mode.legend(data.models).map(([look, words]) => (words ? h("span", look, words) : look)));
-      buttons.forEach((button, i) => button.setAttribute("aria-pressed", modes[i] === mode));
-    }
-    choose(modes[0]);
-    return [set(h("div", "switch", ...buttons), { role: "group", "aria-label": "What the colours show" }), legend];
-  }
-
-  /** The ten pieces in which the models differ most; a click finds the piece in the text. */
-  function differences(data, select) {
-    const gains = data.segments.map((one, i) => [one[2] - one[1], i]);
-    const most = gains.filter(([gain]) => gain !== 0).sort((x, y) => Math.abs(y[0]) - Math.abs(x[0])).slice(0, 10);
-    const rows = most.map(([gain, i]) => {
-      const [text, a, b] = data.segments[i];
-      const find = set(h("button", "find", visible(text)), { type: "button", title: "show it in the text" });
-      find.addEventListener("click", () => select(i));
-      const change = `${gain > 0 ? "+" : ""}${number(gain)}`;
-      const cells = [percent(a), percent(b), change].map((cell) => h("td", "", cell));
-      cells[2].className = gainClass(data.segments[i]);
-      return h("tr", "", set(h("th", "", find), { scope: "row" }), ...cells);
-    });
-    const heads = ["Piece", ...data.models, "Difference"].map((label) => set(h("th", "", label), { scope: "col" }));
-    heads[3].title = "of the log-probabilities, in nats: above 0 the second model found it more probable; 0.7 is twice, 2.3 ten times";
-    const table = h("table", "most", h("thead", "", h("tr", "", ...heads)), h("tbody", "", ...rows));
-    return [h("h3", "", "Where they differ most"), set(h("div", "scroll", table), { tabindex: 0, role: "region", "aria-label": "Where they differ most" })];
-  }
-
-  function contrast(root, data) {
-    root.dataset.segments = data?.segments.length ?? 0;
-    if (!data) return root.replaceChildren(h("p", "quiet", "The text is shown here, coloured by which model found each piece more probable."));
-    const out = h("div", "read-out", h("p", "piece"), h("p"), h("p"));
-    const box = textBox(data, (i) => readOut(out, data, data.segments[i]));
-    readOut(out, data, null);
-    const cut = data.segments.every((one) => one[5] === null);
-    const note = "The tokenizers differ, so the text is cut where both have a cut; losses per token can\u2019t be compared, bits per byte can.";
-    root.replaceChildren(totals(data), ...(cut ? [h("p", "quiet", note)] : []), ...coloured(data, box), box.node, out, ...differences(data, box.select));
-  }
-
-  window.gptDemoViews.add({ contrast });
-})();
+add({ contrast });

@@ -1,192 +1,190 @@
 // The views of the Compare tab: how the work stands, the same prompts, the same text (gpt_demo/ui/compare_*.py).
 // Drawn as those of page/views.js are: text of visitors and models reaches the page through textContent only.
-"use strict";
 
-(() => {
-  const { h, set, setText, scrolling, visible } = window.gptDemoViews.tools;
+import { h, set, setText, scrolling, visible } from "../page/dom.js";
+import { add } from "../page/views.js";
 
-  /** A number with `digits` after the point, as ui/format.py writes it; a dash for what is none. */
-  function number(x, digits = 2) {
-    if (typeof x !== "number" || !Number.isFinite(x)) return "\u2013";
-    const shown = x.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-    return shown.replace("-", "\u2212");
+/** A number with `digits` after the point, as ui/format.py writes it; a dash for what is none. */
+function number(x, digits = 2) {
+  if (typeof x !== "number" || !Number.isFinite(x)) return "\u2013";
+  const shown = x.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return shown.replace("-", "\u2212");
+}
+
+/** An element with an explanation: seen under the mouse, and read out. */
+const asked = (node, title) => set(node, { title });
+
+/** Text on one line: line ends and characters that can't be seen are shown, blanks stay. */
+const oneLine = (text) => (text.trim() ? text.split(" ").map(visible).join(" ") : visible(text));
+
+const ROLES = { "thead, tbody": "rowgroup", tr: "row", td: "cell", "tbody th": "rowheader", "thead th": "columnheader" };
+
+/** A table that says it is one: on a telephone its cells stand below each other, which would hide it. */
+function named(table) {
+  for (const [parts, role] of Object.entries(ROLES)) {
+    table.querySelectorAll(parts).forEach((node) => node.setAttribute("role", role));
   }
+  return set(table, { role: "table" });
+}
 
-  /** An element with an explanation: seen under the mouse, and read out. */
-  const asked = (node, title) => set(node, { title });
+// How the work stands -----------------------------------------------------------------------------------------------
 
-  /** Text on one line: line ends and characters that can't be seen are shown, blanks stay. */
-  const oneLine = (text) => (text.trim() ? text.split(" ").map(visible).join(" ") : visible(text));
-
-  const ROLES = { "thead, tbody": "rowgroup", tr: "row", td: "cell", "tbody th": "rowheader", "thead th": "columnheader" };
-
-  /** A table that says it is one: on a telephone its cells stand below each other, which would hide it. */
-  function named(table) {
-    for (const [parts, role] of Object.entries(ROLES)) {
-      table.querySelectorAll(parts).forEach((node) => node.setAttribute("role", role));
-    }
-    return set(table, { role: "table" });
+function work(root, data) {
+  root.dataset.state = data?.state ?? "idle";
+  if (!data) return root.replaceChildren();
+  if (!root.querySelector("progress")) {
+    const bar = set(h("progress"), { max: 1, "aria-label": "Progress" });
+    root.replaceChildren(bar, set(h("p"), { role: "status" }), h("div", "troubles"));
   }
+  const [bar, told, troubles] = root.children;
+  bar.hidden = data.state === "failed" || data.state === "stopped";
+  bar.value = data.fraction;
+  setText(told, data.text);
+  told.className = data.state === "failed" ? "trouble" : "quiet";
+  troubles.replaceChildren(...data.troubles.map((sentence) => h("p", "trouble", sentence)));
+}
 
-  // How the work stands -----------------------------------------------------------------------------------------------
+// The same prompts --------------------------------------------------------------------------------------------------
 
-  function work(root, data) {
-    root.dataset.state = data?.state ?? "idle";
-    if (!data) return root.replaceChildren();
-    if (!root.querySelector("progress")) {
-      const bar = set(h("progress"), { max: 1, "aria-label": "Progress" });
-      root.replaceChildren(bar, set(h("p"), { role: "status" }), h("div", "troubles"));
-    }
-    const [bar, told, troubles] = root.children;
-    bar.hidden = data.state === "failed" || data.state === "stopped";
-    bar.value = data.fraction;
-    setText(told, data.text);
-    told.className = data.state === "failed" ? "trouble" : "quiet";
-    troubles.replaceChildren(...data.troubles.map((sentence) => h("p", "trouble", sentence)));
+function completionTable(data) {
+  const head = data.models.map((name) => set(h("th", "", name), { scope: "col" }));
+  const rows = data.prompts.map((prompt) => {
+    const begin = set(h("th", "prompt", prompt), { scope: "row", dir: "auto" });
+    return h("tr", "", begin, ...data.models.map(() => h("td", "")));
+  });
+  const first = set(h("th", "", "Prompt"), { scope: "col" });
+  const table = h("table", "completions", h("thead", "", h("tr", "", first, ...head)), h("tbody", "", ...rows));
+  return named(table);
+}
+
+/** A cell: the prompt's last word, so that one sees how the text goes on, the new text, and how sure the model was. */
+function fill(td, cell, prompt, model, failed) {
+  const key = JSON.stringify(cell ?? failed);
+  if (td.dataset.key === key) return;
+  td.dataset.key = key;
+  const name = h("span", "of", model); // seen on a telephone only
+  if (!cell) return td.replaceChildren(name, h("span", "quiet", failed ? "\u2013" : "\u2026"));
+  const [text, logprob, tokens] = cell;
+  const words = text ? h("strong", "", oneLine(text)) : h("span", "quiet", " (ends here)");
+  const title = `mean natural logarithm of the probability of its ${tokens} ${tokens === 1 ? "token" : "tokens"}: 0 is certain, \u22122.3 is 10 % each`;
+  const begin = h("span", "quiet", prompt.match(/\S{0,24}$/)[0]);
+  td.replaceChildren(name, set(h("span", "", begin, words), { dir: "auto" }), asked(h("span", "logprob", number(logprob)), title));
+}
+
+/** {models, failed, prompts, rows: [[[text, logprob, tokens] or null]]}: rows are prompts, columns are models. */
+function completions(root, data) {
+  root.dataset.cells = data ? data.rows.flat().filter(Boolean).length : "";
+  if (!data) return root.replaceChildren(h("p", "quiet", "Every prompt is a row here, every model a column."));
+  const shape = JSON.stringify([data.models, data.prompts]);
+  if (root.dataset.shape !== shape) {
+    root.dataset.shape = shape;
+    const hint = "The small number: mean log-probability of the new tokens, in nats; nearer to 0 is surer.";
+    root.replaceChildren(scrolling(h("div", "scroll", completionTable(data)), "Completions"), h("p", "quiet", hint));
   }
+  root.querySelectorAll("tbody tr").forEach((tr, i) => {
+    data.models.forEach((name, j) => fill(tr.children[j + 1], data.rows[i][j], data.prompts[i], name, data.failed[j]));
+  });
+}
 
-  // The same prompts --------------------------------------------------------------------------------------------------
+// The same text -----------------------------------------------------------------------------------------------------
 
-  function completionTable(data) {
-    const head = data.models.map((name) => set(h("th", "", name), { scope: "col" }));
-    const rows = data.prompts.map((prompt) => {
-      const begin = set(h("th", "prompt", prompt), { scope: "row", dir: "auto" });
-      return h("tr", "", begin, ...data.models.map(() => h("td", "")));
-    });
-    const first = set(h("th", "", "Prompt"), { scope: "col" });
-    const table = h("table", "completions", h("thead", "", h("tr", "", first, ...head)), h("tbody", "", ...rows));
-    return named(table);
+const COLUMNS = [
+  ["vocabulary", "Vocabulary", 0, "different tokens that its tokenizer knows"],
+  ["train_loss", "Training loss", 2, "nats per token on the first 90 % of the text, from which a model that was trained on it has learned"],
+  ["val_loss", "Validation loss", 2, "nats per token on the last 10 % of the text"],
+  ["train_perplexity", "Training perplexity", 1, "exp(training loss): among so many equally likely tokens it was as hard to guess"],
+  ["val_perplexity", "Validation perplexity", 1, "exp(validation loss)"],
+  ["bits_per_byte", "Bits per byte", 3, "of the last 10 % of the text; the only one of these numbers that models with different tokenizers share"],
+  ["tokens", "Tokens", 0, "predicted, of both parts"],
+  ["reported_loss", "Reported loss", 1, "of OpenAI\u2019s weights on The Verdict, as published, to one digit"],
+];
+
+function lossTable(rows) {
+  const heads = COLUMNS.map(([, label, , title]) => asked(set(h("th", "", label), { scope: "col" }), title));
+  const cells = (row) => COLUMNS.map(([name, label, digits, title]) => {
+    const value = number(row[name], digits);
+    const words = name === "reported_loss" && row[name] ? `about ${value}, reported` : value;
+    return asked(set(h("td", "", words), { "data-label": label }), title);
+  });
+  const body = rows.map((row) => h("tr", "", set(h("th", "", row.model), { scope: "row" }), ...cells(row)));
+  const first = set(h("th", "", "Model"), { scope: "col" });
+  return named(h("table", "", h("thead", "", h("tr", "", first, ...heads)), h("tbody", "", ...body)));
+}
+
+const svg = (tag, attributes, text) => {
+  const node = set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
+  if (text) node.textContent = text;
+  return node;
+};
+
+/** The smallest of 1, 2, 4, 6, 8, 10 times a power of ten that is at least x: the end of an axis. */
+function roundUp(x) {
+  const power = 10 ** Math.floor(Math.log10(x || 1));
+  return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((end) => end >= x * (1 - 1e-9)) ?? 10 * power;
+}
+
+const MEASURES = {
+  loss: { label: "Loss (nats per token)", bars: [["train_loss", "training"], ["val_loss", "validation"]], mark: "reported_loss", digits: 2 },
+  bits: { label: "Bits per byte", bars: [["bits_per_byte", "validation"]], mark: null, digits: 3 },
+};
+
+/** The bars of one model, lengths in percent of the picture, so that it fits every width. */
+function bars(row, measure, end) {
+  const at = (value) => `${((86 * value) / end).toFixed(2)}%`;
+  const shown = measure.bars.filter(([name]) => Number.isFinite(row[name]));
+  const words = shown.map(([name, part]) => `${part} ${number(row[name], measure.digits)}`);
+  const mark = measure.mark && row[measure.mark];
+  if (mark) words.push(`reported about ${number(mark, 1)}`);
+  const height = 22 * measure.bars.length;
+  const picture = svg("svg", { height, role: "img", "aria-label": `${row.model}: ${words.join(", ")}` });
+  shown.forEach(([name, part], i) => {
+    picture.append(svg("rect", { x: 0, y: 22 * i + 3, width: at(row[name]), height: 16, class: part }));
+    const over = mark && Math.abs(mark - row[name]) < 0.14 * end && mark > row[name] ? at(mark) : at(row[name]);
+    picture.append(svg("text", { x: over, dx: 8, y: 22 * i + 16 }, number(row[name], measure.digits)));
+  });
+  if (mark) picture.append(svg("line", { x1: at(mark), x2: at(mark), y1: 0, y2: height, class: "reported" }));
+  return picture;
+}
+
+function chart(rows, kind) {
+  const measure = MEASURES[kind];
+  const values = rows.flatMap((row) => [...measure.bars.map(([name]) => row[name]), row[measure.mark]]);
+  const end = roundUp(Math.max(0, ...values.filter(Number.isFinite)));
+  const lines = rows.flatMap((row) => [h("div", "model", row.model), bars(row, measure, end)]);
+  const marked = measure.mark && rows.some((row) => row[measure.mark]);
+  const keys = measure.bars.map(([, part]) => h("span", `key ${part}`, part));
+  if (marked) keys.push(h("span", "key reported", "reported"));
+  return [h("div", "keys", h("span", "", measure.label), ...keys), h("div", "bars", ...lines)];
+}
+
+function chartWithSwitch(rows) {
+  const place = h("div", "chart");
+  const buttons = Object.entries(MEASURES).map(([kind, { label }]) => {
+    const button = set(h("button", "", label), { type: "button" });
+    button.addEventListener("click", () => choose(kind));
+    return button;
+  });
+  function choose(kind) {
+    place.replaceChildren(...chart(rows, kind));
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", Object.keys(MEASURES)[i] === kind));
   }
+  choose("loss");
+  return [set(h("div", "switch", ...buttons), { role: "group", "aria-label": "What the bars show" }), place];
+}
 
-  /** A cell: the prompt's last word, so that one sees how the text goes on, the new text, and how sure the model was. */
-  function fill(td, cell, prompt, model, failed) {
-    const key = JSON.stringify(cell ?? failed);
-    if (td.dataset.key === key) return;
-    td.dataset.key = key;
-    const name = h("span", "of", model); // seen on a telephone only
-    if (!cell) return td.replaceChildren(name, h("span", "quiet", failed ? "\u2013" : "\u2026"));
-    const [text, logprob, tokens] = cell;
-    const words = text ? h("strong", "", oneLine(text)) : h("span", "quiet", " (ends here)");
-    const title = `mean natural logarithm of the probability of its ${tokens} ${tokens === 1 ? "token" : "tokens"}: 0 is certain, \u22122.3 is 10 % each`;
-    const begin = h("span", "quiet", prompt.match(/\S{0,24}$/)[0]);
-    td.replaceChildren(name, set(h("span", "", begin, words), { dir: "auto" }), asked(h("span", "logprob", number(logprob)), title));
-  }
+/** {rows, text, measured, of, mixed}: the chart, the table, and what can be compared. */
+function losses(root, data) {
+  root.dataset.rows = data?.rows.length ?? 0;
+  if (!data?.rows.length) return root.replaceChildren(h("p", "quiet", "How well each model predicts the text is shown here."));
+  const cut = data.measured < data.of ? `the first ${number(data.measured, 0)} of its ${number(data.of, 0)} characters` : `${number(data.of, 0)} characters`;
+  const note = "Losses and perplexities count tokens, so they compare models with the same tokenizer only; bits per byte compare all.";
+  const words = data.mixed ? `These models have different tokenizers. ${note}` : note;
+  root.replaceChildren(
+    h("p", "quiet", `${data.text}: ${cut}. The first 90 % count as training, the last 10 % as validation.`),
+    ...chartWithSwitch(data.rows),
+    scrolling(h("div", "scroll", lossTable(data.rows)), "Losses"),
+    h("p", data.mixed ? "message notice" : "quiet", words),
+  );
+}
 
-  /** {models, failed, prompts, rows: [[[text, logprob, tokens] or null]]}: rows are prompts, columns are models. */
-  function completions(root, data) {
-    root.dataset.cells = data ? data.rows.flat().filter(Boolean).length : "";
-    if (!data) return root.replaceChildren(h("p", "quiet", "Every prompt is a row here, every model a column."));
-    const shape = JSON.stringify([data.models, data.prompts]);
-    if (root.dataset.shape !== shape) {
-      root.dataset.shape = shape;
-      const hint = "The small number: mean log-probability of the new tokens, in nats; nearer to 0 is surer.";
-      root.replaceChildren(scrolling(h("div", "scroll", completionTable(data)), "Completions"), h("p", "quiet", hint));
-    }
-    root.querySelectorAll("tbody tr").forEach((tr, i) => {
-      data.models.forEach((name, j) => fill(tr.children[j + 1], data.rows[i][j], data.prompts[i], name, data.failed[j]));
-    });
-  }
-
-  // The same text -----------------------------------------------------------------------------------------------------
-
-  const COLUMNS = [
-    ["vocabulary", "Vocabulary", 0, "different tokens that its tokenizer knows"],
-    ["train_loss", "Training loss", 2, "nats per token on the first 90 % of the text, from which a model that was trained on it has learned"],
-    ["val_loss", "Validation loss", 2, "nats per token on the last 10 % of the text"],
-    ["train_perplexity", "Training perplexity", 1, "exp(training loss): among so many equally likely tokens it was as hard to guess"],
-    ["val_perplexity", "Validation perplexity", 1, "exp(validation loss)"],
-    ["bits_per_byte", "Bits per byte", 3, "of the last 10 % of the text; the only one of these numbers that models with different tokenizers share"],
-    ["tokens", "Tokens", 0, "predicted, of both parts"],
-    ["reported_loss", "Reported loss", 1, "of OpenAI\u2019s weights on The Verdict, as published, to one digit"],
-  ];
-
-  function lossTable(rows) {
-    const heads = COLUMNS.map(([, label, , title]) => asked(set(h("th", "", label), { scope: "col" }), title));
-    const cells = (row) => COLUMNS.map(([name, label, digits, title]) => {
-      const value = number(row[name], digits);
-      const words = name === "reported_loss" && row[name] ? `about ${value}, reported` : value;
-      return asked(set(h("td", "", words), { "data-label": label }), title);
-    });
-    const body = rows.map((row) => h("tr", "", set(h("th", "", row.model), { scope: "row" }), ...cells(row)));
-    const first = set(h("th", "", "Model"), { scope: "col" });
-    return named(h("table", "", h("thead", "", h("tr", "", first, ...heads)), h("tbody", "", ...body)));
-  }
-
-  const svg = (tag, attributes, text) => {
-    const node = set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
-    if (text) node.textContent = text;
-    return node;
-  };
-
-  /** The smallest of 1, 2, 4, 6, 8, 10 times a power of ten that is at least x: the end of an axis. */
-  function roundUp(x) {
-    const power = 10 ** Math.floor(Math.log10(x || 1));
-    return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((end) => end >= x * (1 - 1e-9)) ?? 10 * power;
-  }
-
-  const MEASURES = {
-    loss: { label: "Loss (nats per token)", bars: [["train_loss", "training"], ["val_loss", "validation"]], mark: "reported_loss", digits: 2 },
-    bits: { label: "Bits per byte", bars: [["bits_per_byte", "validation"]], mark: null, digits: 3 },
-  };
-
-  /** The bars of one model, lengths in percent of the picture, so that it fits every width. */
-  function bars(row, measure, end) {
-    const at = (value) => `${((86 * value) / end).toFixed(2)}%`;
-    const shown = measure.bars.filter(([name]) => Number.isFinite(row[name]));
-    const words = shown.map(([name, part]) => `${part} ${number(row[name], measure.digits)}`);
-    const mark = measure.mark && row[measure.mark];
-    if (mark) words.push(`reported about ${number(mark, 1)}`);
-    const height = 22 * measure.bars.length;
-    const picture = svg("svg", { height, role: "img", "aria-label": `${row.model}: ${words.join(", ")}` });
-    shown.forEach(([name, part], i) => {
-      picture.append(svg("rect", { x: 0, y: 22 * i + 3, width: at(row[name]), height: 16, class: part }));
-      const over = mark && Math.abs(mark - row[name]) < 0.14 * end && mark > row[name] ? at(mark) : at(row[name]);
-      picture.append(svg("text", { x: over, dx: 8, y: 22 * i + 16 }, number(row[name], measure.digits)));
-    });
-    if (mark) picture.append(svg("line", { x1: at(mark), x2: at(mark), y1: 0, y2: height, class: "reported" }));
-    return picture;
-  }
-
-  function chart(rows, kind) {
-    const measure = MEASURES[kind];
-    const values = rows.flatMap((row) => [...measure.bars.map(([name]) => row[name]), row[measure.mark]]);
-    const end = roundUp(Math.max(0, ...values.filter(Number.isFinite)));
-    const lines = rows.flatMap((row) => [h("div", "model", row.model), bars(row, measure, end)]);
-    const marked = measure.mark && rows.some((row) => row[measure.mark]);
-    const keys = measure.bars.map(([, part]) => h("span", `key ${part}`, part));
-    if (marked) keys.push(h("span", "key reported", "reported"));
-    return [h("div", "keys", h("span", "", measure.label), ...keys), h("div", "bars", ...lines)];
-  }
-
-  function chartWithSwitch(rows) {
-    const place = h("div", "chart");
-    const buttons = Object.entries(MEASURES).map(([kind, { label }]) => {
-      const button = set(h("button", "", label), { type: "button" });
-      button.addEventListener("click", () => choose(kind));
-      return button;
-    });
-    function choose(kind) {
-      place.replaceChildren(...chart(rows, kind));
-      buttons.forEach((button, i) => button.setAttribute("aria-pressed", Object.keys(MEASURES)[i] === kind));
-    }
-    choose("loss");
-    return [set(h("div", "switch", ...buttons), { role: "group", "aria-label": "What the bars show" }), place];
-  }
-
-  /** {rows, text, measured, of, mixed}: the chart, the table, and what can be compared. */
-  function losses(root, data) {
-    root.dataset.rows = data?.rows.length ?? 0;
-    if (!data?.rows.length) return root.replaceChildren(h("p", "quiet", "How well each model predicts the text is shown here."));
-    const cut = data.measured < data.of ? `the first ${number(data.measured, 0)} of its ${number(data.of, 0)} characters` : `${number(data.of, 0)} characters`;
-    const note = "Losses and perplexities count tokens, so they compare models with the same tokenizer only; bits per byte compare all.";
-    const words = data.mixed ? `These models have different tokenizers. ${note}` : note;
-    root.replaceChildren(
-      h("p", "quiet", `${data.text}: ${cut}. The first 90 % count as training, the last 10 % as validation.`),
-      ...chartWithSwitch(data.rows),
-      scrolling(h("div", "scroll", lossTable(data.rows)), "Losses"),
-      h("p", data.mixed ? "message notice" : "quiet", words),
-    );
-  }
-
-  window.gptDemoViews.add({ work, completions, losses });
-})();
+add({ work, completions, losses });

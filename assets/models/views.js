@@ -1,167 +1,165 @@
 // Views of the Models tab, beside those of page/views.js and drawn with its tools.
 //
 // A row of the table can be chosen: the view's root then says so with the event "choose", {name}.
-"use strict";
 
-(() => {
-  const { h, set, setText, facts, scrolling } = window.gptDemoViews.tools;
+import { h, set, setText, scrolling } from "../page/dom.js";
+import { add, facts } from "../page/views.js";
 
-  /** A bar with words above it; `share` is null where it is not known. */
-  function bar(label, share, words) {
-    const progress = set(h("progress"), { max: 1, "aria-label": label.trim() || "Progress" });
-    const entry = h("div", "fetch-part", h("div", "fetch-words", h("span"), h("span", "quiet")), progress);
-    return fillBar(entry, label, share, words);
+/** A bar with words above it; `share` is null where it is not known. */
+function bar(label, share, words) {
+  const progress = set(h("progress"), { max: 1, "aria-label": label.trim() || "Progress" });
+  const entry = h("div", "fetch-part", h("div", "fetch-words", h("span"), h("span", "quiet")), progress);
+  return fillBar(entry, label, share, words);
+}
+
+function fillBar(entry, label, share, words) {
+  const [name, said] = entry.firstChild.children;
+  setText(name, label);
+  setText(said, words);
+  const progress = entry.lastChild;
+  progress.setAttribute("aria-label", label.trim() || "Progress");
+  if (share === null || share === undefined) progress.removeAttribute("value");
+  else progress.value = share;
+  return entry;
+}
+
+/** The rows of a group; where the names are the same as before, only what changed is changed. */
+function fillRows(body, rows, chosen, choose) {
+  const names = rows.map((row) => row.name).join("\n");
+  if (body.dataset.names !== names) {
+    body.dataset.names = names;
+    const heading = body.querySelector(".group");
+    body.replaceChildren(heading, ...rows.map((row) => newRow(row, choose)));
   }
-
-  function fillBar(entry, label, share, words) {
-    const [name, said] = entry.firstChild.children;
-    setText(name, label);
-    setText(said, words);
-    const progress = entry.lastChild;
-    progress.setAttribute("aria-label", label.trim() || "Progress");
-    if (share === null || share === undefined) progress.removeAttribute("value");
-    else progress.value = share;
-    return entry;
-  }
-
-  /** The rows of a group; where the names are the same as before, only what changed is changed. */
-  function fillRows(body, rows, chosen, choose) {
-    const names = rows.map((row) => row.name).join("\n");
-    if (body.dataset.names !== names) {
-      body.dataset.names = names;
-      const heading = body.querySelector(".group");
-      body.replaceChildren(heading, ...rows.map((row) => newRow(row, choose)));
-    }
-    rows.forEach((row, i) => {
-      const tr = body.children[i + 1];
-      row.cells.forEach((cell, j) => setText(tr.children[j + 1], cell));
-      tr.className = `${row.kind}${row.name === chosen ? " chosen" : ""}`;
-      tr.firstChild.firstChild.setAttribute("aria-pressed", row.name === chosen);
-    });
-  }
-
-  function newRow(row, choose) {
-    const name = set(h("button", "choose", row.name), { type: "button" });
-    const tr = h("tr", "", set(h("th", "", name), { scope: "row" }), ...row.cells.map(() => h("td")));
-    tr.addEventListener("click", () => choose(row.name));
-    return tr;
-  }
-
-  function newTable(data) {
-    const heads = data.head.map(([label, title]) => set(h("th", "", label), { scope: "col", title }));
-    const bodies = data.groups.map(({ key, title }) => {
-      const heading = set(h("th", "", title), { scope: "rowgroup", colspan: data.head.length });
-      return h("tbody", key, h("tr", "group", heading));
-    });
-    return h("table", "models", h("thead", "", h("tr", "", ...heads)), ...bodies);
-  }
-
-  // The picture of a model ----------------------------------------------------------------------------------------------
-
-  /** How wide the stream of numbers is before and after a part: 4 widths of the residual stream fill the picture. */
-  function flow([from, to]) {
-    const wide = (n) => (n ?? 5) * 10;
-    const [a, b] = [wide(from), wide(to)];
-    const svg = (tag, attributes) => set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
-    const picture = svg("svg", { viewBox: "0 0 50 16", class: "flow", "aria-hidden": "true", preserveAspectRatio: "none" });
-    const points = [[25 - a / 2, 0], [25 + a / 2, 0], [25 + b / 2, 16], [25 - b / 2, 16]];
-    picture.append(svg("polygon", { points: points.map((point) => point.join(",")).join(" ") }));
-    return picture;
-  }
-
-  const percent = (share) => (share > 0 && share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
-
-  function part(data) {
-    const share = set(h("span", "share", percent(data.share)), { title: "share of all parameters" });
-    const meter = h("span", "meter", h("i"));
-    meter.firstChild.style.width = `${100 * data.share}%`;
-    meter.setAttribute("aria-hidden", "true");
-    const shape = set(h("span", "shape", data.shape), { title: "its shape: in \u00d7 out, + bias" });
-    const numbers = set(h("span", "numbers", data.count), { title: "parameters" });
-    const words = h("div", "part-words", h("strong", "", data.name), h("span", "quiet", data.words));
-    return h("li", "part", flow(data.flow), words, h("div", "part-numbers", shape, numbers, share), meter);
-  }
-
-  function block(data) {
-    const { layers, block: inner } = data;
-    const ticks = (tag, name, n) => set(h(tag, name, ...Array.from({ length: n }, () => h("i"))), { "aria-hidden": "true" });
-    const stack = ticks("div", "stack", Math.min(layers, 48));
-    const title = h("div", "", h("strong", "", `${layers} ${layers === 1 ? "block" : "equal blocks"}`));
-    const words = `${inner.params} parameters each, ${inner.all} in all, ${percent(inner.share)}`;
-    const branches = ["attention", "MLP"].map((name) => {
-      const parts = inner.parts.filter((one) => one.branch === name).map(part);
-      const heads = `attention, ${data.heads} ${data.heads === 1 ? "head" : "heads"} of ${data.head_width}`;
-      const label = name === "MLP" ? [name] : [heads, ticks("span", "head-ticks", Math.min(data.heads, 32))];
-      return h("li", "branch", h("div", "branch-name", ...label), h("ol", "parts", ...parts), h("div", "sum", "+ added to the stream"));
-    });
-    title.append(h("span", "quiet", words));
-    return h("li", "block-of", flow([1, 1]), h("div", "block-head", title, stack), h("ol", "branches", ...branches));
-  }
-
-  window.gptDemoViews.add({
-    /** {text, note} */
-    fit(root, data) {
-      root.replaceChildren(...(data ? [h("p", "fit", h("span", "", data.text), " ", h("span", "quiet", data.note))] : []));
-    },
-
-    /** {text, trouble} */
-    note(root, data) {
-      if (!data) return root.replaceChildren();
-      if (!root.firstChild) root.replaceChildren(set(h("p"), { role: "status" }));
-      root.firstChild.className = data.trouble ? "trouble" : "quiet";
-      setText(root.firstChild, data.text);
-    },
-
-    /** {head: [[label, title]], groups: [{key, title, rows: [{name, cells, kind}]}], chosen, note} */
-    models(root, data) {
-      root.dataset.rows = data ? data.groups.reduce((sum, group) => sum + group.rows.length, 0) : 0;
-      if (!data) return root.replaceChildren();
-      const keys = data.groups.map((group) => group.key).join();
-      if (root.dataset.keys !== keys) {
-        root.dataset.keys = keys;
-        root.replaceChildren(scrolling(h("div", "scroll", newTable(data)), "Models"));
-      }
-      const choose = (name) => root.dispatchEvent(new CustomEvent("choose", { detail: { name } }));
-      data.groups.forEach((group, i) => {
-        const body = root.querySelectorAll("tbody")[i];
-        fillRows(body, group.rows, data.chosen, choose);
-        body.hidden = !group.rows.length;
-      });
-    },
-
-    /** A download or an import: {name, state, title, facts, parts: [[label, share, words]], message}. */
-    fetch(root, data) {
-      root.dataset.state = data?.state ?? "none";
-      root.dataset.name = data?.name ?? "";
-      if (!data) return root.replaceChildren();
-      if (!root.querySelector(".fetch-head")) {
-        const head = h("div", "fetch-head run-line", h("strong"), h("span", "badge"));
-        root.replaceChildren(head, h("div", "fetch-parts"), h("div", "fetch-facts"), set(h("p"), { role: "status" }));
-      }
-      const [head, parts, numbers, message] = root.children;
-      setText(head.firstChild, data.title);
-      setText(head.lastChild, data.state);
-      head.lastChild.className = `badge ${data.state}`;
-      if (parts.children.length !== data.parts.length) parts.replaceChildren(...data.parts.map((one) => bar(...one)));
-      else data.parts.forEach((one, i) => fillBar(parts.children[i], ...one));
-      if (data.facts.length) {
-        const list = facts(data.facts, numbers.firstChild);
-        if (list !== numbers.firstChild) numbers.replaceChildren(list);
-      } else numbers.replaceChildren();
-      setText(message, data.message);
-      message.className = !data.message ? "none" : data.state === "failed" ? "trouble" : data.state === "done" ? "notice" : "quiet";
-    },
-
-    /** A model's parts, see gpt_demo/ui/models/architecture.py. */
-    architecture(root, data) {
-      root.dataset.model = data?.name ?? "";
-      if (!data) return root.replaceChildren();
-      const heading = h("h3", "arch-title", data.name, h("span", "quiet", ` ${data.total} parameters`));
-      const widths = `The stream is ${data.width.toLocaleString("en-GB")} numbers wide; a part\u2019s sketch shows how it widens or narrows.`;
-      const list = h("ol", "arch", ...data.before.map(part), block(data), ...data.after.map(part));
-      list.setAttribute("aria-label", `The parts of ${data.name}, in the order of computation`);
-      const end = (text) => h("div", "arch-end", text);
-      root.replaceChildren(heading, h("p", "quiet arch-note", widths), end("token ids"), list, end("a score for each token"));
-    },
+  rows.forEach((row, i) => {
+    const tr = body.children[i + 1];
+    row.cells.forEach((cell, j) => setText(tr.children[j + 1], cell));
+    tr.className = `${row.kind}${row.name === chosen ? " chosen" : ""}`;
+    tr.firstChild.firstChild.setAttribute("aria-pressed", row.name === chosen);
   });
-})();
+}
+
+function newRow(row, choose) {
+  const name = set(h("button", "choose", row.name), { type: "button" });
+  const tr = h("tr", "", set(h("th", "", name), { scope: "row" }), ...row.cells.map(() => h("td")));
+  tr.addEventListener("click", () => choose(row.name));
+  return tr;
+}
+
+function newTable(data) {
+  const heads = data.head.map(([label, title]) => set(h("th", "", label), { scope: "col", title }));
+  const bodies = data.groups.map(({ key, title }) => {
+    const heading = set(h("th", "", title), { scope: "rowgroup", colspan: data.head.length });
+    return h("tbody", key, h("tr", "group", heading));
+  });
+  return h("table", "models", h("thead", "", h("tr", "", ...heads)), ...bodies);
+}
+
+// The picture of a model ----------------------------------------------------------------------------------------------
+
+/** How wide the stream of numbers is before and after a part: 4 widths of the residual stream fill the picture. */
+function flow([from, to]) {
+  const wide = (n) => (n ?? 5) * 10;
+  const [a, b] = [wide(from), wide(to)];
+  const svg = (tag, attributes) => set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
+  const picture = svg("svg", { viewBox: "0 0 50 16", class: "flow", "aria-hidden": "true", preserveAspectRatio: "none" });
+  const points = [[25 - a / 2, 0], [25 + a / 2, 0], [25 + b / 2, 16], [25 - b / 2, 16]];
+  picture.append(svg("polygon", { points: points.map((point) => point.join(",")).join(" ") }));
+  return picture;
+}
+
+const percent = (share) => (share > 0 && share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
+
+function part(data) {
+  const share = set(h("span", "share", percent(data.share)), { title: "share of all parameters" });
+  const meter = h("span", "meter", h("i"));
+  meter.firstChild.style.width = `${100 * data.share}%`;
+  meter.setAttribute("aria-hidden", "true");
+  const shape = set(h("span", "shape", data.shape), { title: "its shape: in \u00d7 out, + bias" });
+  const numbers = set(h("span", "numbers", data.count), { title: "parameters" });
+  const words = h("div", "part-words", h("strong", "", data.name), h("span", "quiet", data.words));
+  return h("li", "part", flow(data.flow), words, h("div", "part-numbers", shape, numbers, share), meter);
+}
+
+function block(data) {
+  const { layers, block: inner } = data;
+  const ticks = (tag, name, n) => set(h(tag, name, ...Array.from({ length: n }, () => h("i"))), { "aria-hidden": "true" });
+  const stack = ticks("div", "stack", Math.min(layers, 48));
+  const title = h("div", "", h("strong", "", `${layers} ${layers === 1 ? "block" : "equal blocks"}`));
+  const words = `${inner.params} parameters each, ${inner.all} in all, ${percent(inner.share)}`;
+  const branches = ["attention", "MLP"].map((name) => {
+    const parts = inner.parts.filter((one) => one.branch === name).map(part);
+    const heads = `attention, ${data.heads} ${data.heads === 1 ? "head" : "heads"} of ${data.head_width}`;
+    const label = name === "MLP" ? [name] : [heads, ticks("span", "head-ticks", Math.min(data.heads, 32))];
+    return h("li", "branch", h("div", "branch-name", ...label), h("ol", "parts", ...parts), h("div", "sum", "+ added to the stream"));
+  });
+  title.append(h("span", "quiet", words));
+  return h("li", "block-of", flow([1, 1]), h("div", "block-head", title, stack), h("ol", "branches", ...branches));
+}
+
+add({
+  /** {text, note} */
+  fit(root, data) {
+    root.replaceChildren(...(data ? [h("p", "fit", h("span", "", data.text), " ", h("span", "quiet", data.note))] : []));
+  },
+
+  /** {text, trouble} */
+  note(root, data) {
+    if (!data) return root.replaceChildren();
+    if (!root.firstChild) root.replaceChildren(set(h("p"), { role: "status" }));
+    root.firstChild.className = data.trouble ? "trouble" : "quiet";
+    setText(root.firstChild, data.text);
+  },
+
+  /** {head: [[label, title]], groups: [{key, title, rows: [{name, cells, kind}]}], chosen, note} */
+  models(root, data) {
+    root.dataset.rows = data ? data.groups.reduce((sum, group) => sum + group.rows.length, 0) : 0;
+    if (!data) return root.replaceChildren();
+    const keys = data.groups.map((group) => group.key).join();
+    if (root.dataset.keys !== keys) {
+      root.dataset.keys = keys;
+      root.replaceChildren(scrolling(h("div", "scroll", newTable(data)), "Models"));
+    }
+    const choose = (name) => root.dispatchEvent(new CustomEvent("choose", { detail: { name } }));
+    data.groups.forEach((group, i) => {
+      const body = root.querySelectorAll("tbody")[i];
+      fillRows(body, group.rows, data.chosen, choose);
+      body.hidden = !group.rows.length;
+    });
+  },
+
+  /** A download or an import: {name, state, title, facts, parts: [[label, share, words]], message}. */
+  fetch(root, data) {
+    root.dataset.state = data?.state ?? "none";
+    root.dataset.name = data?.name ?? "";
+    if (!data) return root.replaceChildren();
+    if (!root.querySelector(".fetch-head")) {
+      const head = h("div", "fetch-head run-line", h("strong"), h("span", "badge"));
+      root.replaceChildren(head, h("div", "fetch-parts"), h("div", "fetch-facts"), set(h("p"), { role: "status" }));
+    }
+    const [head, parts, numbers, message] = root.children;
+    setText(head.firstChild, data.title);
+    setText(head.lastChild, data.state);
+    head.lastChild.className = `badge ${data.state}`;
+    if (parts.children.length !== data.parts.length) parts.replaceChildren(...data.parts.map((one) => bar(...one)));
+    else data.parts.forEach((one, i) => fillBar(parts.children[i], ...one));
+    if (data.facts.length) {
+      const list = facts(data.facts, numbers.firstChild);
+      if (list !== numbers.firstChild) numbers.replaceChildren(list);
+    } else numbers.replaceChildren();
+    setText(message, data.message);
+    message.className = !data.message ? "none" : data.state === "failed" ? "trouble" : data.state === "done" ? "notice" : "quiet";
+  },
+
+  /** A model's parts, see gpt_demo/ui/models/architecture.py. */
+  architecture(root, data) {
+    root.dataset.model = data?.name ?? "";
+    if (!data) return root.replaceChildren();
+    const heading = h("h3", "arch-title", data.name, h("span", "quiet", ` ${data.total} parameters`));
+    const widths = `The stream is ${data.width.toLocaleString("en-GB")} numbers wide; a part\u2019s sketch shows how it widens or narrows.`;
+    const list = h("ol", "arch", ...data.before.map(part), block(data), ...data.after.map(part));
+    list.setAttribute("aria-label", `The parts of ${data.name}, in the order of computation`);
+    const end = (text) => h("div", "arch-end", text);
+    root.replaceChildren(heading, h("p", "quiet arch-note", widths), end("token ids"), list, end("a score for each token"));
+  },
+});

@@ -1,101 +1,94 @@
 // What the Playground's panels share: how numbers are written, the scale of colours, and small parts of forms.
 //
-//   const { percent, shade, button, field } = window.gptDemoLab;
-//
 // The classes belong to assets/playground/lab.css.
-"use strict";
 
-(() => {
-  const { h } = window.gptDemoLab;
+import { h } from "./dom.js";
 
-  // Numbers -----------------------------------------------------------------------------------------------------------
+// Numbers -----------------------------------------------------------------------------------------------------------
 
-  /** A probability: "12.3 %", "0.12 %"; "<0.01 %" and ">99.9 %" where nothing or all would be wrong. */
-  function percent(p) {
-    const x = 100 * p;
-    if (!Number.isFinite(x)) return "\u2013";
-    if (x === 0 || x > 100 - 1e-9) return `${Math.round(x)} %`;
-    if (x < 0.005) return "<0.01 %";
-    return x >= 99.95 ? ">99.9 %" : `${x.toFixed(x >= 0.995 ? 1 : 2)} %`;
-  }
+/** A probability: "12.3 %", "0.12 %"; "<0.01 %" and ">99.9 %" where nothing or all would be wrong. */
+export function percent(p) {
+  const x = 100 * p;
+  if (!Number.isFinite(x)) return "\u2013";
+  if (x === 0 || x > 100 - 1e-9) return `${Math.round(x)} %`;
+  if (x < 0.005) return "<0.01 %";
+  return x >= 99.95 ? ">99.9 %" : `${x.toFixed(x >= 0.995 ? 1 : 2)} %`;
+}
 
-  /** A number with `digits` after the point, thousands by comma; a dash for what is none. */
-  function number(x, digits = 0) {
-    if (typeof x !== "number" || !Number.isFinite(x)) return "\u2013";
-    return x.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits }).replace("-", "\u2212");
-  }
+/** A number with `digits` after the point, thousands by comma; a dash for what is none. */
+export function number(x, digits = 0) {
+  if (typeof x !== "number" || !Number.isFinite(x)) return "\u2013";
+  return x.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits }).replace("-", "\u2212");
+}
 
-  // Colours: one hue, five steps and a sixth for hardly anything --------------------------------------------------------
+// Colours: one hue, five steps and a sixth for hardly anything --------------------------------------------------------
 
-  const STEPS = {
-    probability: [0.5, 0.2, 0.05, 0.01, 0.001],
-    rank: [0, 2, 9, 99, 999], // 0: the most probable
-    entropy: [1.5, 3, 8, 30, 150].map(Math.log), // as if among so many equally probable tokens
+const STEPS = {
+  probability: [0.5, 0.2, 0.05, 0.01, 0.001],
+  rank: [0, 2, 9, 99, 999], // 0: the most probable
+  entropy: [1.5, 3, 8, 30, 150].map(Math.log), // as if among so many equally probable tokens
+};
+const LEGENDS = {
+  probability: ["from 50 %", "20", "5", "1", "0.1", "less"],
+  rank: ["first", "to 3rd", "10th", "100th", "1,000th", "beyond"],
+  entropy: ["sure: 1.5", "3", "8", "30", "150", "more"],
+};
+
+/** The step of the scale, 5 (probable, first, sure) to 0: class "shade-5". null where nothing is known. */
+export function shade(kind, value) {
+  if (typeof value !== "number" || Number.isNaN(value)) return null;
+  const i = STEPS[kind].findIndex((limit) => (kind === "probability" ? value >= limit : value <= limit));
+  return i < 0 ? 0 : 5 - i;
+}
+
+/** The scale with its words, to be put beside what is coloured. */
+export function legend(kind) {
+  const parts = LEGENDS[kind].map((words, i) => h("span", `shade-${5 - i}`, words));
+  return h("span", "legend", ...parts);
+}
+
+// Parts of forms ------------------------------------------------------------------------------------------------------
+
+let count = 0;
+
+/** A real button; `title` says what it does in a sentence. */
+export function button(label, title, onClick, className = "") {
+  const node = h("button", className, label);
+  node.type = "button";
+  if (title) node.title = title;
+  node.addEventListener("click", onClick);
+  return node;
+}
+
+/** An input with a label that is seen: {node, input}. */
+export function field(label, attributes = {}, title = "") {
+  const input = document.createElement(attributes.tag ?? "input");
+  for (const [name, value] of Object.entries(attributes)) if (name !== "tag") input.setAttribute(name, value);
+  input.id ||= `lab-field-${++count}`;
+  const text = h("label", "", label);
+  text.htmlFor = input.id;
+  const node = h("div", "field", text, input);
+  if (title) node.title = title;
+  return { node, input };
+}
+
+/** A line for what went wrong, with a button to try again: {node, show(sentence, retry), hide()}. */
+export function trouble() {
+  const words = h("span", "");
+  const again = button("Try again", "Ask once more", () => node.retry?.());
+  const node = h("div", "trouble", words, again);
+  node.setAttribute("role", "alert");
+  node.hidden = true;
+  return {
+    node,
+    show(sentence, retry) {
+      words.textContent = sentence;
+      node.retry = retry;
+      again.hidden = !retry;
+      node.hidden = false;
+    },
+    hide() {
+      node.hidden = true;
+    },
   };
-  const LEGENDS = {
-    probability: ["from 50 %", "20", "5", "1", "0.1", "less"],
-    rank: ["first", "to 3rd", "10th", "100th", "1,000th", "beyond"],
-    entropy: ["sure: 1.5", "3", "8", "30", "150", "more"],
-  };
-
-  /** The step of the scale, 5 (probable, first, sure) to 0: class "shade-5". null where nothing is known. */
-  function shade(kind, value) {
-    if (typeof value !== "number" || Number.isNaN(value)) return null;
-    const i = STEPS[kind].findIndex((limit) => (kind === "probability" ? value >= limit : value <= limit));
-    return i < 0 ? 0 : 5 - i;
-  }
-
-  /** The scale with its words, to be put beside what is coloured. */
-  function legend(kind) {
-    const parts = LEGENDS[kind].map((words, i) => h("span", `shade-${5 - i}`, words));
-    return h("span", "legend", ...parts);
-  }
-
-  // Parts of forms ------------------------------------------------------------------------------------------------------
-
-  let count = 0;
-
-  /** A real button; `title` says what it does in a sentence. */
-  function button(label, title, onClick, className = "") {
-    const node = h("button", className, label);
-    node.type = "button";
-    if (title) node.title = title;
-    node.addEventListener("click", onClick);
-    return node;
-  }
-
-  /** An input with a label that is seen: {node, input}. */
-  function field(label, attributes = {}, title = "") {
-    const input = document.createElement(attributes.tag ?? "input");
-    for (const [name, value] of Object.entries(attributes)) if (name !== "tag") input.setAttribute(name, value);
-    input.id ||= `lab-field-${++count}`;
-    const text = h("label", "", label);
-    text.htmlFor = input.id;
-    const node = h("div", "field", text, input);
-    if (title) node.title = title;
-    return { node, input };
-  }
-
-  /** A line for what went wrong, with a button to try again: {node, show(sentence, retry), hide()}. */
-  function trouble() {
-    const words = h("span", "");
-    const again = button("Try again", "Ask once more", () => node.retry?.());
-    const node = h("div", "trouble", words, again);
-    node.setAttribute("role", "alert");
-    node.hidden = true;
-    return {
-      node,
-      show(sentence, retry) {
-        words.textContent = sentence;
-        node.retry = retry;
-        again.hidden = !retry;
-        node.hidden = false;
-      },
-      hide() {
-        node.hidden = true;
-      },
-    };
-  }
-
-  Object.assign(window.gptDemoLab, { percent, number, shade, legend, button, field, trouble });
-})();
+}

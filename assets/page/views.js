@@ -1,182 +1,151 @@
 // Small views of the page, each drawn from the JSON that the server sends (gpt_demo/ui/views.py).
 //
-//   window.gptDemoViews.draw(root, name, json)
+//   draw(root, name, json)
 //
 // Text of visitors and models reaches the page through textContent only. What changes twice a second is changed in
 // place, so that hints under the mouse, scroll positions and the focus stay.
-"use strict";
 
-(() => {
-  /** An element with a class and children; strings become text. */
-  function h(tag, className, ...children) {
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    for (const child of children) if (child !== null && child !== undefined) node.append(child);
-    return node;
-  }
+import { h, scrolling, set, setText, visible } from "./dom.js";
 
-  function set(node, attributes) {
-    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-    return node;
-  }
-
-  function setText(node, text) {
-    if (node.textContent !== text) node.textContent = text;
-  }
-
-  /** Text with its invisible characters shown: what a token consists of. */
-  function visible(text) {
-    const named = { " ": "\u00b7", "\n": "\u21b5", "\t": "\u21e5", "\x7f": "\u2421" };
-    return text
-      .replace(/[\x00-\x20\x7f]/g, (c) => named[c] ?? String.fromCharCode(0x2400 + c.charCodeAt(0)))
-      .replace(/[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g, (c) => `<${c.charCodeAt(0).toString(16)}>`);
-  }
-
-  /** Numbers with their names: [[label, value, what it is]]. A list of as many is changed in place. */
-  function facts(rows, old) {
-    if (old?.children.length === rows.length) {
-      rows.forEach(([label, value, title], i) => {
-        const entry = old.children[i];
-        setText(entry.firstChild, label);
-        setText(entry.lastChild, value);
-        entry.title = title ?? "";
-      });
-      return old;
-    }
-    const list = h("dl", "facts");
-    for (const [label, value, title] of rows) {
-      const entry = h("div", "", h("dt", "", label), h("dd", "", value));
+/** Numbers with their names: [[label, value, what it is]]. A list of as many is changed in place. */
+export function facts(rows, old) {
+  if (old?.children.length === rows.length) {
+    rows.forEach(([label, value, title], i) => {
+      const entry = old.children[i];
+      setText(entry.firstChild, label);
+      setText(entry.lastChild, value);
       entry.title = title ?? "";
-      list.append(entry);
+    });
+    return old;
+  }
+  const list = h("dl", "facts");
+  for (const [label, value, title] of rows) {
+    const entry = h("div", "", h("dt", "", label), h("dd", "", value));
+    entry.title = title ?? "";
+    list.append(entry);
+  }
+  return list;
+}
+
+/** A line of values, 0 at the bottom. */
+function line(values, label) {
+  const [width, height, high] = [240, 36, Math.max(...values) || 1];
+  const svg = (tag, attributes) => set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
+  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "spark", role: "img", "aria-label": label });
+  const step = width / Math.max(1, values.length - 1);
+  const points = values.map((v, i) => `${(i * step).toFixed(1)},${(height - 2 - (height - 4) * (v / high)).toFixed(1)}`);
+  picture.append(svg("polyline", { points: points.join(" "), fill: "none" }));
+  return picture;
+}
+
+// The browser's title says how the run stands, for who looks elsewhere meanwhile.
+let title = null;
+
+function tellTitle(root, data) {
+  title ??= document.title;
+  const alive = data?.state === "running" || data?.state === "waiting";
+  if (alive) root.dataset.watched = data.name;
+  const watched = data && root.dataset.watched === data.name;
+  const news = alive ? `${Math.floor(100 * data.fraction)} % ${data.name}` : `${data?.name} ${data?.state}`;
+  document.title = watched ? `${news} \u2013 ${title}` : title;
+}
+
+const views = {
+  /** The text as tokens: {error}, {note}, or {facts, fault, tokens, pieces: [[id, text]], more}. */
+  preview(root, data) {
+    root.dataset.tokens = data?.tokens ?? "";
+    if (data?.error) return root.replaceChildren(h("p", "trouble", data.error));
+    if (!data?.pieces) {
+      const hint = data?.note ?? "Choose a text; it is shown here as the model will read it.";
+      return root.replaceChildren(h("p", "quiet", hint));
     }
-    return list;
+    const tokens = scrolling(h("div", "tokens"), "The beginning of the text, token by token");
+    data.pieces.forEach(([id, text], i) => {
+      const token = h("span", `token t${i % 4}`, visible(text));
+      token.title = `token ${id}`;
+      tokens.append(token);
+      if (text.includes("\n")) tokens.append(h("br"));
+    });
+    if (data.more) tokens.append(h("span", "quiet", " \u2026"));
+    const fault = data.fault ? h("p", "trouble", data.fault) : "";
+    root.replaceChildren(facts(data.facts), fault, tokens);
+  },
+
+  /** What a run will be: {error} or {facts, schedule: {values, label}}. */
+  plan(root, data) {
+    if (!data) return root.replaceChildren();
+    if (data.error) return root.replaceChildren(h("p", "trouble", data.error));
+    const { values, label } = data.schedule;
+    const schedule = h("div", "schedule", line(values, label), h("span", "quiet", label));
+    root.replaceChildren(facts(data.facts, root.querySelector(".facts")), schedule);
+  },
+
+  /** How a run stands: {name, state, step, fraction, label, facts, message}. */
+  status(root, data) {
+    tellTitle(root, data);
+    root.dataset.state = data?.state ?? "none";
+    root.dataset.step = data?.step ?? "";
+    if (!data) return root.replaceChildren(h("p", "quiet", "No run yet. Choose a text and start training."));
+    if (!root.querySelector(".run-line")) {
+      const head = h("div", "run-line", h("strong"), h("span", "badge"), h("span", "quiet"));
+      const bar = set(h("progress"), { max: 1, "aria-label": "Progress of the run" });
+      root.replaceChildren(head, bar, facts(data.facts), h("p", "message"), set(h("p", "spoken"), { role: "status" }));
+    }
+    const [name, badge, label] = root.querySelector(".run-line").children;
+    setText(name, data.name);
+    setText(badge, data.state);
+    badge.className = `badge ${data.state}`;
+    setText(label, data.label);
+    root.querySelector("progress").value = data.fraction;
+    facts(data.facts, root.querySelector(".facts"));
+    const message = root.querySelector(".message");
+    setText(message, data.message || "\u00a0"); // the place of one line is always there
+    message.className = `message ${!data.message ? "none" : data.state === "failed" ? "trouble" : "notice"}`;
+    setText(root.querySelector(".spoken"), `The run ${data.name} is ${data.state}.`);
+  },
+
+  /** What the model wrote over time, the newest first: [{step, epoch, prompt, text}]. Empty lines are only signs. */
+  samples(root, data) {
+    root.dataset.samples = data?.length ?? 0;
+    if (!data?.length) {
+      const hint = "Samples of the model\u2019s writing appear here while it learns, the newest on top.";
+      return root.replaceChildren(h("p", "quiet", hint));
+    }
+    const entries = data.map(({ step, epoch, prompt, text }) => {
+      const begin = text.startsWith(prompt) ? prompt : "";
+      const rest = text.slice(begin.length).replace(/\n+/g, (ends) => `${"\u21b5".repeat(ends.length)}\n`);
+      const writing = set(h("p", "", h("strong", "", begin), rest), { dir: "auto" });
+      return h("li", "", h("div", "when", h("div", "", `step ${step}`), h("div", "", `epoch ${epoch}`)), writing);
+    });
+    let box = root.querySelector(".samples");
+    const fromBottom = box?.scrollTop ? box.scrollHeight - box.scrollTop : 0;
+    if (!box) root.replaceChildren((box = scrolling(h("div", "samples", h("ol")), "Samples, the newest first")));
+    box.firstChild.replaceChildren(...entries);
+    if (fromBottom) box.scrollTop = box.scrollHeight - fromBottom; // what is being read stays where it is
+  },
+
+  /** A table: {head: [...], rows: [[...]], note, wrap, caption}. The first cell of a row names it. */
+  table(root, data) {
+    root.dataset.rows = data?.rows.length ?? 0;
+    if (!data?.rows.length) return root.replaceChildren(...(data?.note ? [h("p", "quiet", data.note)] : []));
+    const cells = (row) => row.map((cell, i) => (i ? h("td", "", cell) : set(h("th", "", cell), { scope: "row" })));
+    const body = h("tbody", "", ...data.rows.map((row) => h("tr", "", ...cells(row))));
+    const heads = data.head.map((cell) => (cell ? set(h("th", "", cell), { scope: "col" }) : h("td")));
+    const table = h("table", data.wrap ? "wrap" : "", h("thead", "", h("tr", "", ...heads)), body);
+    if (data.caption) table.prepend(h("caption", "quiet", data.caption));
+    root.replaceChildren(scrolling(h("div", "scroll", table), "Table"));
+  },
+};
+
+/** Another file's views: {name: (root, data) => ...}. */
+export const add = (more) => Object.assign(views, more);
+
+export function draw(root, name, json) {
+  let data = null;
+  try {
+    data = JSON.parse(json).data;
+  } catch {
+    data = null; // the first moment, before a value has come
   }
-
-  /** A line of values, 0 at the bottom. */
-  function line(values, label) {
-    const [width, height, high] = [240, 36, Math.max(...values) || 1];
-    const svg = (tag, attributes) => set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
-    const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "spark", role: "img", "aria-label": label });
-    const step = width / Math.max(1, values.length - 1);
-    const points = values.map((v, i) => `${(i * step).toFixed(1)},${(height - 2 - (height - 4) * (v / high)).toFixed(1)}`);
-    picture.append(svg("polyline", { points: points.join(" "), fill: "none" }));
-    return picture;
-  }
-
-  /** A part with its own scroll bar: reachable by keyboard, and named. */
-  const scrolling = (node, label) => set(node, { tabindex: 0, role: "region", "aria-label": label });
-
-  // The browser's title says how the run stands, for who looks elsewhere meanwhile.
-  let title = null;
-
-  function tellTitle(root, data) {
-    title ??= document.title;
-    const alive = data?.state === "running" || data?.state === "waiting";
-    if (alive) root.dataset.watched = data.name;
-    const watched = data && root.dataset.watched === data.name;
-    const news = alive ? `${Math.floor(100 * data.fraction)} % ${data.name}` : `${data?.name} ${data?.state}`;
-    document.title = watched ? `${news} \u2013 ${title}` : title;
-  }
-
-  const views = {
-    /** The text as tokens: {error}, {note}, or {facts, fault, tokens, pieces: [[id, text]], more}. */
-    preview(root, data) {
-      root.dataset.tokens = data?.tokens ?? "";
-      if (data?.error) return root.replaceChildren(h("p", "trouble", data.error));
-      if (!data?.pieces) {
-        const hint = data?.note ?? "Choose a text; it is shown here as the model will read it.";
-        return root.replaceChildren(h("p", "quiet", hint));
-      }
-      const tokens = scrolling(h("div", "tokens"), "The beginning of the text, token by token");
-      data.pieces.forEach(([id, text], i) => {
-        const token = h("span", `token t${i % 4}`, visible(text));
-        token.title = `token ${id}`;
-        tokens.append(token);
-        if (text.includes("\n")) tokens.append(h("br"));
-      });
-      if (data.more) tokens.append(h("span", "quiet", " \u2026"));
-      const fault = data.fault ? h("p", "trouble", data.fault) : "";
-      root.replaceChildren(facts(data.facts), fault, tokens);
-    },
-
-    /** What a run will be: {error} or {facts, schedule: {values, label}}. */
-    plan(root, data) {
-      if (!data) return root.replaceChildren();
-      if (data.error) return root.replaceChildren(h("p", "trouble", data.error));
-      const { values, label } = data.schedule;
-      const schedule = h("div", "schedule", line(values, label), h("span", "quiet", label));
-      root.replaceChildren(facts(data.facts, root.querySelector(".facts")), schedule);
-    },
-
-    /** How a run stands: {name, state, step, fraction, label, facts, message}. */
-    status(root, data) {
-      tellTitle(root, data);
-      root.dataset.state = data?.state ?? "none";
-      root.dataset.step = data?.step ?? "";
-      if (!data) return root.replaceChildren(h("p", "quiet", "No run yet. Choose a text and start training."));
-      if (!root.querySelector(".run-line")) {
-        const head = h("div", "run-line", h("strong"), h("span", "badge"), h("span", "quiet"));
-        const bar = set(h("progress"), { max: 1, "aria-label": "Progress of the run" });
-        root.replaceChildren(head, bar, facts(data.facts), h("p", "message"), set(h("p", "spoken"), { role: "status" }));
-      }
-      const [name, badge, label] = root.querySelector(".run-line").children;
-      setText(name, data.name);
-      setText(badge, data.state);
-      badge.className = `badge ${data.state}`;
-      setText(label, data.label);
-      root.querySelector("progress").value = data.fraction;
-      facts(data.facts, root.querySelector(".facts"));
-      const message = root.querySelector(".message");
-      setText(message, data.message || "\u00a0"); // the place of one line is always there
-      message.className = `message ${!data.message ? "none" : data.state === "failed" ? "trouble" : "notice"}`;
-      setText(root.querySelector(".spoken"), `The run ${data.name} is ${data.state}.`);
-    },
-
-    /** What the model wrote over time, the newest first: [{step, epoch, prompt, text}]. Empty lines are only signs. */
-    samples(root, data) {
-      root.dataset.samples = data?.length ?? 0;
-      if (!data?.length) {
-        const hint = "Samples of the model\u2019s writing appear here while it learns, the newest on top.";
-        return root.replaceChildren(h("p", "quiet", hint));
-      }
-      const entries = data.map(({ step, epoch, prompt, text }) => {
-        const begin = text.startsWith(prompt) ? prompt : "";
-        const rest = text.slice(begin.length).replace(/\n+/g, (ends) => `${"\u21b5".repeat(ends.length)}\n`);
-        const writing = set(h("p", "", h("strong", "", begin), rest), { dir: "auto" });
-        return h("li", "", h("div", "when", h("div", "", `step ${step}`), h("div", "", `epoch ${epoch}`)), writing);
-      });
-      let box = root.querySelector(".samples");
-      const fromBottom = box?.scrollTop ? box.scrollHeight - box.scrollTop : 0;
-      if (!box) root.replaceChildren((box = scrolling(h("div", "samples", h("ol")), "Samples, the newest first")));
-      box.firstChild.replaceChildren(...entries);
-      if (fromBottom) box.scrollTop = box.scrollHeight - fromBottom; // what is being read stays where it is
-    },
-
-    /** A table: {head: [...], rows: [[...]], note, wrap, caption}. The first cell of a row names it. */
-    table(root, data) {
-      root.dataset.rows = data?.rows.length ?? 0;
-      if (!data?.rows.length) return root.replaceChildren(...(data?.note ? [h("p", "quiet", data.note)] : []));
-      const cells = (row) => row.map((cell, i) => (i ? h("td", "", cell) : set(h("th", "", cell), { scope: "row" })));
-      const body = h("tbody", "", ...data.rows.map((row) => h("tr", "", ...cells(row))));
-      const heads = data.head.map((cell) => (cell ? set(h("th", "", cell), { scope: "col" }) : h("td")));
-      const table = h("table", data.wrap ? "wrap" : "", h("thead", "", h("tr", "", ...heads)), body);
-      if (data.caption) table.prepend(h("caption", "quiet", data.caption));
-      root.replaceChildren(scrolling(h("div", "scroll", table), "Table"));
-    },
-  };
-
-  window.gptDemoViews = {
-    draw(root, name, json) {
-      let data = null;
-      try {
-        data = JSON.parse(json).data;
-      } catch {
-        data = null; // the first moment, before a value has come
-      }
-      views[name](root, data);
-    },
-    /** Another file's views: {name: (root, data) => ...}, drawn with the same tools. */
-    add: (more) => Object.assign(views, more),
-    tools: { h, set, setText, facts, scrolling, visible },
-  };
-})();
+  views[name](root, data);
+}

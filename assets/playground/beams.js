@@ -3,313 +3,314 @@
 //
 // lab.state.beams = {beams, length, length_penalty, early}, with prompt, model, seed, stop, and the steps of the panel
 // "write" for the drawn path. lab.commands.beams = {start, stop} for others. Moving the penalty asks nobody.
-"use strict";
 
-(() => {
-  const { h, field, number, setup, Job, prose, minus, score } = window.gptDemoLab;
-  const { KINDS, Search, Drawing, Stepper, Ranking, Paths, legend, pathOf, tell } = window.gptDemoLab.beams;
-  const BOUNDS = { beams: [1, 10], length: [1, 60], length_penalty: [-10, 10] };
+import { h } from "../page/dom.js";
+import { field, number } from "../page/parts.js";
+import { KINDS, Stepper, Ranking, Paths, legend, tell } from "./beamparts.js";
+import { Search, Drawing, pathOf } from "./beamtree.js";
+import { START, addPanel } from "./core.js";
+import { setup, Job, prose, minus, score } from "./setup.js";
 
-  /** The settings of a state, whole and within bounds. */
-  function settingsOf(state) {
-    const { START } = window.gptDemoLab;
-    const given = state.beams && typeof state.beams === "object" ? state.beams : {};
-    const settings = { early: Boolean(given.early) };
-    for (const [key, [low, high]] of Object.entries(BOUNDS)) {
-      const x = Number.isFinite(given[key]) ? given[key] : START.beams[key];
-      settings[key] = Math.min(high, Math.max(low, key === "length_penalty" ? x : Math.round(x)));
-    }
-    return settings;
+const BOUNDS = { beams: [1, 10], length: [1, 60], length_penalty: [-10, 10] };
+
+/** The settings of a state, whole and within bounds. */
+function settingsOf(state) {
+  const given = state.beams && typeof state.beams === "object" ? state.beams : {};
+  const settings = { early: Boolean(given.early) };
+  for (const [key, [low, high]] of Object.entries(BOUNDS)) {
+    const x = Number.isFinite(given[key]) ? given[key] : START.beams[key];
+    settings[key] = Math.min(high, Math.max(low, key === "length_penalty" ? x : Math.round(x)));
+  }
+  return settings;
+}
+
+class Beams {
+  constructor(container, lab) {
+    this.lab = lab;
+    this.search = new Search();
+    this.paths = {}; // letter -> {ids, logprob}
+    this.step = -1; // the one shown
+    this.drawing = new Drawing((node, focused) => this.point(node, focused));
+    this.stepper = new Stepper((step) => this.go(step));
+    this.ranking = new Ranking((node) => this.focus(node));
+    this.others = new Paths();
+    this.node = h("div", "beams");
+    this.job = new Job(lab, this.node, {
+      label: "Start the search",
+      title: "Follow several texts at once",
+      keeps: "The tree stays as far as it has grown",
+      stale: "The settings have changed: this tree grew before.",
+      work: (alive, prompt) => this.work(alive, prompt),
+      progress: () => this.progress(),
+      count: () => settingsOf(this.lab.state).length,
+      key: () => this.key(),
+      ended: (word) => this.ended(word),
+    });
+    const form = setup(lab, { withLength: false, extra: this.fields() });
+    this.node.append(form, ...this.job.nodes(legend()), this.look(), this.stepper.node);
+    const lists = h("div", "beam-lists", this.ranking.node, this.others.node);
+    this.node.append(this.drawing.scroller, this.facts(), this.penalty(), lists);
+    container.append(this.node);
+    this.drawing.scroller.addEventListener("keydown", (event) => this.press(event));
+    this.drawing.clear("", 8, () => ({ text: "", words: "" }));
+    this.sync();
+    this.show(-1);
+    lab.on((changed) => this.changed(changed));
+    (lab.commands ??= {}).beams = { start: () => this.job.start(), stop: () => this.job.stop() };
   }
 
-  class Beams {
-    constructor(container, lab) {
-      this.lab = lab;
-      this.search = new Search();
-      this.paths = {}; // letter -> {ids, logprob}
-      this.step = -1; // the one shown
-      this.drawing = new Drawing((node, focused) => this.point(node, focused));
-      this.stepper = new Stepper((step) => this.go(step));
-      this.ranking = new Ranking((node) => this.focus(node));
-      this.others = new Paths();
-      this.node = h("div", "beams");
-      this.job = new Job(lab, this.node, {
-        label: "Start the search",
-        title: "Follow several texts at once",
-        keeps: "The tree stays as far as it has grown",
-        stale: "The settings have changed: this tree grew before.",
-        work: (alive, prompt) => this.work(alive, prompt),
-        progress: () => this.progress(),
-        count: () => settingsOf(this.lab.state).length,
-        key: () => this.key(),
-        ended: (word) => this.ended(word),
-      });
-      const form = setup(lab, { withLength: false, extra: this.fields() });
-      this.node.append(form, ...this.job.nodes(legend()), this.look(), this.stepper.node);
-      const lists = h("div", "beam-lists", this.ranking.node, this.others.node);
-      this.node.append(this.drawing.scroller, this.facts(), this.penalty(), lists);
-      container.append(this.node);
-      this.drawing.scroller.addEventListener("keydown", (event) => this.press(event));
-      this.drawing.clear("", 8, () => ({ text: "", words: "" }));
-      this.sync();
-      this.show(-1);
-      lab.on((changed) => this.changed(changed));
-      (lab.commands ??= {}).beams = { start: () => this.job.start(), stop: () => this.job.stop() };
-    }
+  // Parts -----------------------------------------------------------------------------------------------------------
 
-    // Parts -----------------------------------------------------------------------------------------------------------
+  set(patch) {
+    this.lab.set({ beams: { ...settingsOf(this.lab.state), ...patch } });
+  }
 
-    set(patch) {
-      this.lab.set({ beams: { ...settingsOf(this.lab.state), ...patch } });
-    }
-
-    fields() {
-      const whole = (key, label, title) => {
-        const [low, high] = BOUNDS[key];
-        const { node, input } = field(label, { type: "number", min: low, max: high, step: 1 }, title);
-        input.addEventListener("change", () => {
-          if (input.value.trim()) this.set({ [key]: Math.min(high, Math.max(low, Math.round(Number(input.value)))) });
-          this.sync();
-        });
-        return { node, input };
-      };
-      this.beamsField = whole("beams", "Beams", "How many hypotheses go on at each step; 1 is greedy");
-      this.lengthField = whole("length", "Tokens", "The search goes on for so many at most");
-      this.early = h("input", "");
-      this.early.type = "checkbox";
-      this.early.addEventListener("change", () => this.set({ early: this.early.checked }));
-      const early = h("label", "check beam-early", this.early, "Stop early");
-      early.title = "As soon as there are as many finished hypotheses as beams (early stopping)";
-      return [this.beamsField.node, this.lengthField.node, early];
-    }
-
-    look() {
-      const words =
-        "how soon all hypotheses share one beginning, so that the alternatives differ in their last words only; where the " +
-        "greedy path (G) is pruned because a token that looked worse led on to better ones.";
-      return h("p", "quiet", h("strong", "", "What to look for: "), words);
-    }
-
-    facts() {
-      this.text = h("p", "beam-text");
-      this.text.dir = "auto";
-      this.numbers = h("p", "beam-numbers quiet");
-      return h("div", "beam-facts", this.text, this.numbers);
-    }
-
-    penalty() {
-      const { node, input } = field("Length penalty", { type: "range", min: -2, max: 4, step: 0.1 });
-      this.slider = input;
-      this.penaltyValue = h("output", "beam-penalty-value mono");
-      node.firstChild.append(" ", this.penaltyValue);
-      input.addEventListener("input", () => this.set({ length_penalty: Number(input.value) }));
-      const words = h("p", "quiet");
-      words.append(
-        h("span", "mono", "score = log-probability / length ^ penalty"),
-        ": 0 ranks by log-probability alone, more favours long texts. Moving it ranks anew what the search has seen. " +
-          "Which hypotheses are pruned does not depend on it: pruning compares log-probabilities of equal length.",
-      );
-      return h("div", "beam-penalty", node, words);
-    }
-
-    // What is shown ---------------------------------------------------------------------------------------------------
-
-    get over() {
-      return this.search.steps > 0 && this.step === this.search.steps - 1 && this.done;
-    }
-
-    /** The form as the state has it. */
-    sync() {
-      const settings = settingsOf(this.lab.state);
-      this.beamsField.input.value = settings.beams;
-      this.lengthField.input.value = settings.length;
-      this.early.checked = settings.early;
-      if (Number(this.slider.value) !== settings.length_penalty) this.slider.value = settings.length_penalty;
-      this.penaltyValue.textContent = minus(settings.length_penalty, 1);
-      this.slider.setAttribute("aria-valuetext", settings.length_penalty.toFixed(1));
-    }
-
-    /** The settings of a tree: while they are what they were, it stands. */
-    key() {
-      const { prompt, model, seed, stop } = this.lab.state;
-      const { beams, length, early } = settingsOf(this.lab.state);
-      return JSON.stringify([prompt, model, seed, stop, beams, length, early, this.lab.steps]);
-    }
-
-    changed(changed) {
-      if (changed.includes("beams") && changed.includes("panel")) {
-        this.job.forget(); // another state altogether: a link, a scene, an example
-        this.empty("");
-      }
-      if (changed.includes("panel")) requestAnimationFrame(() => this.drawing.reveal(this.step)); // it was hidden
-      if (changed.includes("beams")) {
+  fields() {
+    const whole = (key, label, title) => {
+      const [low, high] = BOUNDS[key];
+      const { node, input } = field(label, { type: "number", min: low, max: high, step: 1 }, title);
+      input.addEventListener("change", () => {
+        if (input.value.trim()) this.set({ [key]: Math.min(high, Math.max(low, Math.round(Number(input.value)))) });
         this.sync();
-        this.rank();
-      }
-    }
+      });
+      return { node, input };
+    };
+    this.beamsField = whole("beams", "Beams", "How many hypotheses go on at each step; 1 is greedy");
+    this.lengthField = whole("length", "Tokens", "The search goes on for so many at most");
+    this.early = h("input", "");
+    this.early.type = "checkbox";
+    this.early.addEventListener("change", () => this.set({ early: this.early.checked }));
+    const early = h("label", "check beam-early", this.early, "Stop early");
+    early.title = "As soon as there are as many finished hypotheses as beams (early stopping)";
+    return [this.beamsField.node, this.lengthField.node, early];
+  }
 
-    empty(prompt) {
-      this.stepper.pause();
-      this.search = new Search();
-      this.paths = {};
-      this.done = false;
-      this.drawing.reach(null);
-      this.drawing.clear(prompt, 2 * settingsOf(this.lab.state).beams, (node) => tell(node, this.about));
-      this.show(-1);
-    }
+  look() {
+    const words =
+      "how soon all hypotheses share one beginning, so that the alternatives differ in their last words only; where the " +
+      "greedy path (G) is pruned because a token that looked worse led on to better ones.";
+    return h("p", "quiet", h("strong", "", "What to look for: "), words);
+  }
 
-    /** The text of a path; of a long one only what differs from the path `other`, and a little before it. */
-    words(ids, other = []) {
-      const pieces = this.about ? this.lab.pieces(ids, this.about) : [];
-      const text = prose(pieces.join(""));
-      const differs = ids.findIndex((id, i) => id !== other[i]);
-      return text.length < 60 || differs < 3 ? text : `\u2026${prose(pieces.slice(differs - 2).join(""))}`;
-    }
+  facts() {
+    this.text = h("p", "beam-text");
+    this.text.dir = "auto";
+    this.numbers = h("p", "beam-numbers quiet");
+    return h("div", "beam-facts", this.text, this.numbers);
+  }
 
-    /** Go to a step as a visitor does: following the search ends, unless it is the last step. */
-    go(step) {
-      this.follow = step >= this.search.steps - 1;
-      this.show(Math.min(this.search.steps - 1, Math.max(0, step)));
-    }
+  penalty() {
+    const { node, input } = field("Length penalty", { type: "range", min: -2, max: 4, step: 0.1 });
+    this.slider = input;
+    this.penaltyValue = h("output", "beam-penalty-value mono");
+    node.firstChild.append(" ", this.penaltyValue);
+    input.addEventListener("input", () => this.set({ length_penalty: Number(input.value) }));
+    const words = h("p", "quiet");
+    words.append(
+      h("span", "mono", "score = log-probability / length ^ penalty"),
+      ": 0 ranks by log-probability alone, more favours long texts. Moving it ranks anew what the search has seen. " +
+        "Which hypotheses are pruned does not depend on it: pruning compares log-probabilities of equal length.",
+    );
+    return h("div", "beam-penalty", node, words);
+  }
 
-    /** Show the search as it stood after this step. */
-    show(step) {
-      const { steps } = this.search;
-      this.step = Math.min(step, steps - 1);
-      this.stepper.show(this.step, steps);
-      this.drawing.reveal(this.step);
-      Object.assign(this.node.dataset, { steps, nodes: this.search.size, step: this.step + 1 });
+  // What is shown ---------------------------------------------------------------------------------------------------
+
+  get over() {
+    return this.search.steps > 0 && this.step === this.search.steps - 1 && this.done;
+  }
+
+  /** The form as the state has it. */
+  sync() {
+    const settings = settingsOf(this.lab.state);
+    this.beamsField.input.value = settings.beams;
+    this.lengthField.input.value = settings.length;
+    this.early.checked = settings.early;
+    if (Number(this.slider.value) !== settings.length_penalty) this.slider.value = settings.length_penalty;
+    this.penaltyValue.textContent = minus(settings.length_penalty, 1);
+    this.slider.setAttribute("aria-valuetext", settings.length_penalty.toFixed(1));
+  }
+
+  /** The settings of a tree: while they are what they were, it stands. */
+  key() {
+    const { prompt, model, seed, stop } = this.lab.state;
+    const { beams, length, early } = settingsOf(this.lab.state);
+    return JSON.stringify([prompt, model, seed, stop, beams, length, early, this.lab.steps]);
+  }
+
+  changed(changed) {
+    if (changed.includes("beams") && changed.includes("panel")) {
+      this.job.forget(); // another state altogether: a link, a scene, an example
+      this.empty("");
+    }
+    if (changed.includes("panel")) requestAnimationFrame(() => this.drawing.reveal(this.step)); // it was hidden
+    if (changed.includes("beams")) {
+      this.sync();
       this.rank();
     }
-
-    /** Everything that depends on the penalty and the step: needs no server. */
-    rank() {
-      const { length_penalty: penalty, beams } = settingsOf(this.lab.state);
-      const words = (ids, other) => this.words(ids, other);
-      const ranked = this.step < 0 ? [] : this.search.ranked(this.step, penalty, this.over);
-      const leader = ranked[0]?.node ?? null;
-      Object.assign(this, { leader, penaltyNow: penalty });
-      this.ranking.show(ranked, words, this.over, beams);
-      const overlays = {};
-      for (const letter of "GS") {
-        const path = this.paths[letter];
-        overlays[letter] = path ? this.search.follow(path.ids, this.step) : [];
-        this.others.show(letter, path, words, penalty, overlays[letter].length, this.step + 1);
-      }
-      this.drawing.show(this.step, this.search.standing(this.step), leader, overlays);
-      if (!this.drawing.reached || this.drawing.reached.step > this.step) this.drawing.reach(leader);
-      this.node.dataset.best = leader ? leader.ids.join() : "";
-      this.node.dataset.score = leader ? ranked[0].score : "";
-      this.point(this.pointed && this.pointed.step <= this.step ? this.pointed : null);
-    }
-
-    /** What there is to say of a hypothesis: the one pointed at, else the one with the focus, else the best. */
-    point(node, focused = false) {
-      this.pointed = node;
-      if (focused) this.drawing.reach(node);
-      const active = document.activeElement?.node;
-      const shown = node ?? (active?.step <= this.step ? active : null) ?? this.leader;
-      if (!shown?.parent) {
-        this.text.textContent = "";
-        this.numbers.textContent = "Point at a node, or go to it with the keys, to read its hypothesis.";
-        return;
-      }
-      const points = shown.logprob / shown.ids.length ** this.penaltyNow;
-      const { length } = this.search.columns[shown.step];
-      const room = Math.max(40, Math.floor((2 * this.text.clientWidth) / 9)); // characters in two lines, about
-      const letters = [...this.words(shown.ids)];
-      this.text.textContent = letters.length > room ? `\u2026${letters.slice(-room).join("")}` : letters.join("");
-      this.numbers.textContent =
-        `log-probability ${minus(shown.logprob)}, length ${shown.ids.length}, score ${score(points)}; ` +
-        `rank ${shown.rank + 1} of ${length} in step ${shown.step + 1}: ${KINDS[shown.kind]}`;
-    }
-
-    // Keys, and going through the steps -------------------------------------------------------------------------------
-
-    focus(node) {
-      if (!node) return;
-      if (node.step > this.step) this.goTo(node.step);
-      this.drawing.reach(node);
-      this.drawing.reveal(node.step);
-      node.button.focus({ preventScroll: true });
-    }
-
-    press(event) {
-      const from = event.target.node;
-      const last = this.search.steps - 1;
-      if (!from || event.ctrlKey || event.altKey || event.metaKey) return;
-      const inColumn = (by) => this.search.columns[from.step][from.slot + by];
-      const moves = {
-        ArrowUp: () => inColumn(-1),
-        ArrowDown: () => inColumn(1),
-        ArrowLeft: () => (this.goTo(from.step - 1), from.parent.parent ? from.parent : from),
-        ArrowRight: () => (this.goTo(from.step + 1), this.after(from)),
-        Home: () => (this.goTo(0), pathOf(from)[0]),
-        End: () => (this.goTo(last), pathOf(this.leader).at(-1)),
-      };
-      if (!moves[event.key]) return;
-      event.preventDefault();
-      this.focus(moves[event.key]());
-    }
-
-    goTo(step) {
-      this.stepper.pause();
-      this.go(step);
-    }
-
-    /** Where a step on leads: the best of what follows, or of the next column where nothing does. */
-    after(node) {
-      const following = node.children.filter((child) => child.step <= this.step);
-      const column = this.search.columns[node.step + 1];
-      const onPath = following.find((child) => pathOf(this.leader).includes(child));
-      const best = (nodes) => nodes.reduce((a, b) => (a.rank < b.rank ? a : b));
-      return onPath ?? (following.length ? best(following) : column && node.step < this.step ? best(column) : node);
-    }
-
-    // Running ---------------------------------------------------------------------------------------------------------
-
-    async work(alive, { about, ids }) {
-      const { lab } = this;
-      const { prompt, stop } = lab.state;
-      const { beams, length: count, length_penalty, early } = settingsOf(lab.state);
-      this.about = about;
-      this.empty(prose(prompt.slice(-14)));
-      this.follow = true;
-      const take = (events) => {
-        if (alive()) this.take(events);
-        return alive();
-      };
-      const lanes = [{ name: "greedy", greedy: true }, { name: "drawn", steps: lab.steps }];
-      await Promise.all([
-        lab.run({ ids, count, stop, beams, length_penalty, early_stopping: early }, take),
-        lab.run({ ids, count, stop, lanes }, take),
-      ]);
-    }
-
-    ended(word) {
-      this.done = word === "Done.";
-      this.show(this.step);
-    }
-
-    progress() {
-      const { steps, size } = this.search;
-      return `${steps} step${steps === 1 ? "" : "s"}, ${number(size)} hypotheses seen.`;
-    }
-
-    take(events) {
-      const { steps } = this.search;
-      for (const event of events) {
-        if (event.event === "beams") this.drawing.add(this.search.add(event));
-        if (event.event !== "drawn") continue;
-        const path = (this.paths["GS"[event.lane]] ??= { ids: [], logprob: 0 });
-        path.ids.push(event.id);
-        path.logprob += event.raw_logprob ?? -Infinity;
-      }
-      if (steps === this.search.steps) return this.rank();
-      this.job.goesOn("Searching\u2026");
-      this.show(this.follow ? this.search.steps - 1 : this.step);
-    }
   }
 
-  window.gptDemoLab.panel({ name: "beams", title: "Beam search", mount: (container, lab) => new Beams(container, lab) });
-})();
+  empty(prompt) {
+    this.stepper.pause();
+    this.search = new Search();
+    this.paths = {};
+    this.done = false;
+    this.drawing.reach(null);
+    this.drawing.clear(prompt, 2 * settingsOf(this.lab.state).beams, (node) => tell(node, this.about));
+    this.show(-1);
+  }
+
+  /** The text of a path; of a long one only what differs from the path `other`, and a little before it. */
+  words(ids, other = []) {
+    const pieces = this.about ? this.lab.pieces(ids, this.about) : [];
+    const text = prose(pieces.join(""));
+    const differs = ids.findIndex((id, i) => id !== other[i]);
+    return text.length < 60 || differs < 3 ? text : `\u2026${prose(pieces.slice(differs - 2).join(""))}`;
+  }
+
+  /** Go to a step as a visitor does: following the search ends, unless it is the last step. */
+  go(step) {
+    this.follow = step >= this.search.steps - 1;
+    this.show(Math.min(this.search.steps - 1, Math.max(0, step)));
+  }
+
+  /** Show the search as it stood after this step. */
+  show(step) {
+    const { steps } = this.search;
+    this.step = Math.min(step, steps - 1);
+    this.stepper.show(this.step, steps);
+    this.drawing.reveal(this.step);
+    Object.assign(this.node.dataset, { steps, nodes: this.search.size, step: this.step + 1 });
+    this.rank();
+  }
+
+  /** Everything that depends on the penalty and the step: needs no server. */
+  rank() {
+    const { length_penalty: penalty, beams } = settingsOf(this.lab.state);
+    const words = (ids, other) => this.words(ids, other);
+    const ranked = this.step < 0 ? [] : this.search.ranked(this.step, penalty, this.over);
+    const leader = ranked[0]?.node ?? null;
+    Object.assign(this, { leader, penaltyNow: penalty });
+    this.ranking.show(ranked, words, this.over, beams);
+    const overlays = {};
+    for (const letter of "GS") {
+      const path = this.paths[letter];
+      overlays[letter] = path ? this.search.follow(path.ids, this.step) : [];
+      this.others.show(letter, path, words, penalty, overlays[letter].length, this.step + 1);
+    }
+    this.drawing.show(this.step, this.search.standing(this.step), leader, overlays);
+    if (!this.drawing.reached || this.drawing.reached.step > this.step) this.drawing.reach(leader);
+    this.node.dataset.best = leader ? leader.ids.join() : "";
+    this.node.dataset.score = leader ? ranked[0].score : "";
+    this.point(this.pointed && this.pointed.step <= this.step ? this.pointed : null);
+  }
+
+  /** What there is to say of a hypothesis: the one pointed at, else the one with the focus, else the best. */
+  point(node, focused = false) {
+    this.pointed = node;
+    if (focused) this.drawing.reach(node);
+    const active = document.activeElement?.node;
+    const shown = node ?? (active?.step <= this.step ? active : null) ?? this.leader;
+    if (!shown?.parent) {
+      this.text.textContent = "";
+      this.numbers.textContent = "Point at a node, or go to it with the keys, to read its hypothesis.";
+      return;
+    }
+    const points = shown.logprob / shown.ids.length ** this.penaltyNow;
+    const { length } = this.search.columns[shown.step];
+    const room = Math.max(40, Math.floor((2 * this.text.clientWidth) / 9)); // characters in two lines, about
+    const letters = [...this.words(shown.ids)];
+    this.text.textContent = letters.length > room ? `\u2026${letters.slice(-room).join("")}` : letters.join("");
+    this.numbers.textContent =
+      `log-probability ${minus(shown.logprob)}, length ${shown.ids.length}, score ${score(points)}; ` +
+      `rank ${shown.rank + 1} of ${length} in step ${shown.step + 1}: ${KINDS[shown.kind]}`;
+  }
+
+  // Keys, and going through the steps -------------------------------------------------------------------------------
+
+  focus(node) {
+    if (!node) return;
+    if (node.step > this.step) this.goTo(node.step);
+    this.drawing.reach(node);
+    this.drawing.reveal(node.step);
+    node.button.focus({ preventScroll: true });
+  }
+
+  press(event) {
+    const from = event.target.node;
+    const last = this.search.steps - 1;
+    if (!from || event.ctrlKey || event.altKey || event.metaKey) return;
+    const inColumn = (by) => this.search.columns[from.step][from.slot + by];
+    const moves = {
+      ArrowUp: () => inColumn(-1),
+      ArrowDown: () => inColumn(1),
+      ArrowLeft: () => (this.goTo(from.step - 1), from.parent.parent ? from.parent : from),
+      ArrowRight: () => (this.goTo(from.step + 1), this.after(from)),
+      Home: () => (this.goTo(0), pathOf(from)[0]),
+      End: () => (this.goTo(last), pathOf(this.leader).at(-1)),
+    };
+    if (!moves[event.key]) return;
+    event.preventDefault();
+    this.focus(moves[event.key]());
+  }
+
+  goTo(step) {
+    this.stepper.pause();
+    this.go(step);
+  }
+
+  /** Where a step on leads: the best of what follows, or of the next column where nothing does. */
+  after(node) {
+    const following = node.children.filter((child) => child.step <= this.step);
+    const column = this.search.columns[node.step + 1];
+    const onPath = following.find((child) => pathOf(this.leader).includes(child));
+    const best = (nodes) => nodes.reduce((a, b) => (a.rank < b.rank ? a : b));
+    return onPath ?? (following.length ? best(following) : column && node.step < this.step ? best(column) : node);
+  }
+
+  // Running ---------------------------------------------------------------------------------------------------------
+
+  async work(alive, { about, ids }) {
+    const { lab } = this;
+    const { prompt, stop } = lab.state;
+    const { beams, length: count, length_penalty, early } = settingsOf(lab.state);
+    this.about = about;
+    this.empty(prose(prompt.slice(-14)));
+    this.follow = true;
+    const take = (events) => {
+      if (alive()) this.take(events);
+      return alive();
+    };
+    const lanes = [{ name: "greedy", greedy: true }, { name: "drawn", steps: lab.steps }];
+    await Promise.all([
+      lab.run({ ids, count, stop, beams, length_penalty, early_stopping: early }, take),
+      lab.run({ ids, count, stop, lanes }, take),
+    ]);
+  }
+
+  ended(word) {
+    this.done = word === "Done.";
+    this.show(this.step);
+  }
+
+  progress() {
+    const { steps, size } = this.search;
+    return `${steps} step${steps === 1 ? "" : "s"}, ${number(size)} hypotheses seen.`;
+  }
+
+  take(events) {
+    const { steps } = this.search;
+    for (const event of events) {
+      if (event.event === "beams") this.drawing.add(this.search.add(event));
+      if (event.event !== "drawn") continue;
+      const path = (this.paths["GS"[event.lane]] ??= { ids: [], logprob: 0 });
+      path.ids.push(event.id);
+      path.logprob += event.raw_logprob ?? -Infinity;
+    }
+    if (steps === this.search.steps) return this.rank();
+    this.job.goesOn("Searching\u2026");
+    this.show(this.follow ? this.search.steps - 1 : this.step);
+  }
+}
+
+addPanel({ name: "beams", title: "Beam search", mount: (container, lab) => new Beams(container, lab) });

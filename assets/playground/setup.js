@@ -1,227 +1,224 @@
 // What the panels "race" and "beams" are started with and share with "write": prompt, model, seed, length, the end;
 // how it goes on until it is done or stopped; and how their tokens are shown as text.
-//
-//   const { setup, Job, prose, tokenTitle, minus, score } = window.gptDemoLab;
-"use strict";
 
-(() => {
-  const { h, button, field, percent, number, trouble, LARGEST_SEED } = window.gptDemoLab;
-  const END = "<|endoftext|>";
+import { h } from "../page/dom.js";
+import { button, field, percent, number, trouble } from "../page/parts.js";
+import { LARGEST_SEED } from "./core.js";
+import { visible } from "./sampler.js";
 
-  // Fields that are entries of the state ------------------------------------------------------------------------------
+const END = "<|endoftext|>";
 
-  /** A whole number in a field and in lab.state[key], kept from `low` to `high`. */
-  function whole(lab, key, label, title, low, high) {
-    const { node, input } = field(label, { type: "number", min: low, max: high, step: 1, inputmode: "numeric" }, title);
-    const show = () => (input.value = lab.state[key]);
-    input.addEventListener("change", () => {
-      const value = Math.round(Number(input.value));
-      if (input.value.trim() && Number.isFinite(value)) lab.set({ [key]: Math.min(high, Math.max(low, value)) });
-      show();
-    });
-    lab.on((changed) => changed.includes(key) && show());
+// Fields that are entries of the state ------------------------------------------------------------------------------
+
+/** A whole number in a field and in lab.state[key], kept from `low` to `high`. */
+function whole(lab, key, label, title, low, high) {
+  const { node, input } = field(label, { type: "number", min: low, max: high, step: 1, inputmode: "numeric" }, title);
+  const show = () => (input.value = lab.state[key]);
+  input.addEventListener("change", () => {
+    const value = Math.round(Number(input.value));
+    if (input.value.trim() && Number.isFinite(value)) lab.set({ [key]: Math.min(high, Math.max(low, value)) });
     show();
-    return node;
-  }
+  });
+  lab.on((changed) => changed.includes(key) && show());
+  show();
+  return node;
+}
 
-  function prompt(lab) {
-    const { node, input } = field("Prompt", { tag: "textarea", rows: 2, spellcheck: "false", dir: "auto" });
-    node.classList.add("setup-prompt");
-    input.addEventListener("input", () => lab.set({ prompt: input.value }));
-    const show = () => input.value !== lab.state.prompt && (input.value = String(lab.state.prompt));
-    lab.on((changed) => changed.includes("prompt") && show());
-    show();
-    return node;
-  }
+function prompt(lab) {
+  const { node, input } = field("Prompt", { tag: "textarea", rows: 2, spellcheck: "false", dir: "auto" });
+  node.classList.add("setup-prompt");
+  input.addEventListener("input", () => lab.set({ prompt: input.value }));
+  const show = () => input.value !== lab.state.prompt && (input.value = String(lab.state.prompt));
+  lab.on((changed) => changed.includes("prompt") && show());
+  show();
+  return node;
+}
 
-  function model(lab) {
-    const { node, input } = field("Model", { tag: "select" }, "The starter, and what you have trained");
-    input.addEventListener("change", () => lab.set({ model: input.value }));
-    const show = () => {
-      const names = lab.models.includes(lab.state.model) ? lab.models : [lab.state.model, ...lab.models];
-      input.replaceChildren(...names.map((name) => new Option(name, name)));
-      input.value = lab.state.model;
-    };
-    lab.on((changed) => (changed.includes("models") || changed.includes("model")) && show());
-    show();
-    return node;
-  }
+function model(lab) {
+  const { node, input } = field("Model", { tag: "select" }, "The starter, and what you have trained");
+  input.addEventListener("change", () => lab.set({ model: input.value }));
+  const show = () => {
+    const names = lab.models.includes(lab.state.model) ? lab.models : [lab.state.model, ...lab.models];
+    input.replaceChildren(...names.map((name) => new Option(name, name)));
+    input.value = lab.state.model;
+  };
+  lab.on((changed) => (changed.includes("models") || changed.includes("model")) && show());
+  show();
+  return node;
+}
 
-  function stop(lab) {
-    const input = h("input", "");
-    input.type = "checkbox";
-    const node = h("label", "check", input, `Stop at ${END}`);
-    node.title = "The token that ends a text ends it here too";
-    input.addEventListener("change", () => lab.set({ stop: input.checked }));
-    const show = () => (input.checked = Boolean(lab.state.stop));
-    lab.on((changed) => changed.includes("stop") && show());
-    show();
-    return node;
-  }
+function stop(lab) {
+  const input = h("input", "");
+  input.type = "checkbox";
+  const node = h("label", "check", input, `Stop at ${END}`);
+  node.title = "The token that ends a text ends it here too";
+  input.addEventListener("change", () => lab.set({ stop: input.checked }));
+  const show = () => (input.checked = Boolean(lab.state.stop));
+  lab.on((changed) => changed.includes("stop") && show());
+  show();
+  return node;
+}
 
-  /** The form; `extra` nodes stand between the model and the seed. `withLength`: the length is the shared one. */
-  function setup(lab, { extra = [], withLength = true } = {}) {
-    const seed = whole(lab, "seed", "Seed", "The same seed throws the same darts", 0, LARGEST_SEED);
-    const other = button("New", "Another seed, drawn at random", () =>
-      lab.set({ seed: Math.floor(Math.random() * 1_000_000) }),
-    );
-    other.setAttribute("aria-label", "New seed");
-    const length = withLength ? whole(lab, "length", "Length", "Tokens to write", 1, 1000) : null;
-    const fields = h("div", "setup-fields", model(lab), ...extra, length, h("div", "setup-seed", seed, other), stop(lab));
-    return h("div", "setup", prompt(lab), fields);
-  }
+/** The form; `extra` nodes stand between the model and the seed. `withLength`: the length is the shared one. */
+export function setup(lab, { extra = [], withLength = true } = {}) {
+  const seed = whole(lab, "seed", "Seed", "The same seed throws the same darts", 0, LARGEST_SEED);
+  const other = button("New", "Another seed, drawn at random", () =>
+    lab.set({ seed: Math.floor(Math.random() * 1_000_000) }),
+  );
+  other.setAttribute("aria-label", "New seed");
+  const length = withLength ? whole(lab, "length", "Length", "Tokens to write", 1, 1000) : null;
+  const fields = h("div", "setup-fields", model(lab), ...extra, length, h("div", "setup-seed", seed, other), stop(lab));
+  return h("div", "setup", prompt(lab), fields);
+}
 
-  // Something that is started, goes on, and can be stopped ------------------------------------------------------------
+// Something that is started, goes on, and can be stopped ------------------------------------------------------------
 
-  /**
-   * Its buttons, its line of words, its troubles. `root` gets data-state "idle" or "running"; work(alive, prompt) does it,
-   * until alive() is false; progress() says how far it has come; key() is a string of all settings that its result has;
-   * ended() is called when it is done or stopped; count() is how many tokens it writes at most.
-   */
-  class Job {
-    constructor(lab, root, { label, title, keeps, stale, work, progress, key, ended, count }) {
-      Object.assign(this, { lab, root, stale, work, progress, key, ended, count, going: null, ran: null, said: "" });
-      this.startButton = button(label, title, () => this.start(), "primary");
-      this.stopButton = button("Stop", keeps, () => this.stop());
-      this.status = h("p", "job-status quiet");
-      this.spoken = h("p", "spoken");
-      this.spoken.setAttribute("role", "status");
-      this.trouble = trouble();
-      this.state("idle");
-      lab.on(() => {
-        if (!this.going) this.state("idle");
-        this.tell();
-        if (this.waits && lab.models.length) this.start();
-      });
-    }
-
-    /** The buttons and what stands beside them, and below it what may have gone wrong. */
-    nodes(...beside) {
-      const bar = h("div", "job-bar", this.startButton, this.stopButton, this.status, this.spoken, ...beside);
-      return [bar, this.trouble.node];
-    }
-
-    state(now) {
-      const [running, known] = [now === "running", this.lab.models.length > 0]; // unknown while the page is being opened
-      const { startButton, stopButton } = this;
-      this.root.dataset.state = now;
-      const [from, to] = running ? [startButton, stopButton] : [stopButton, startButton];
-      const focused = document.activeElement === from;
-      startButton.disabled = running || !known;
-      stopButton.disabled = !running;
-      if (focused) to.focus();
-    }
-
-    /** A line for the eye, and where something has begun or ended for the ear. */
-    say(words, aloud = false) {
-      this.said = words;
-      if (aloud) this.spoken.textContent = words;
+/**
+ * Its buttons, its line of words, its troubles. `root` gets data-state "idle" or "running"; work(alive, prompt) does it,
+ * until alive() is false; progress() says how far it has come; key() is a string of all settings that its result has;
+ * ended() is called when it is done or stopped; count() is how many tokens it writes at most.
+ */
+export class Job {
+  constructor(lab, root, { label, title, keeps, stale, work, progress, key, ended, count }) {
+    Object.assign(this, { lab, root, stale, work, progress, key, ended, count, going: null, ran: null, said: "" });
+    this.startButton = button(label, title, () => this.start(), "primary");
+    this.stopButton = button("Stop", keeps, () => this.stop());
+    this.status = h("p", "job-status quiet");
+    this.spoken = h("p", "spoken");
+    this.spoken.setAttribute("role", "status");
+    this.trouble = trouble();
+    this.state("idle");
+    lab.on(() => {
+      if (!this.going) this.state("idle");
       this.tell();
-    }
+      if (this.waits && lab.models.length) this.start();
+    });
+  }
 
-    tell() {
-      const stale = this.ran && !this.going && this.ran !== this.key();
-      this.status.textContent = stale ? this.stale : this.said;
-    }
+  /** The buttons and what stands beside them, and below it what may have gone wrong. */
+  nodes(...beside) {
+    const bar = h("div", "job-bar", this.startButton, this.stopButton, this.status, this.spoken, ...beside);
+    return [bar, this.trouble.node];
+  }
 
-    async start() {
-      this.waits = !this.lab.models.length; // the page is still being opened
-      if (this.going || this.waits) return;
-      const going = (this.going = {});
-      const alive = () => this.going === going;
-      this.ran = this.key();
-      this.cut = "";
-      this.trouble.hide();
-      this.state("running");
-      this.say("The prompt is read\u2026", true);
-      try {
-        const [about, ids] = await Promise.all([this.lab.open(), this.lab.encode(this.lab.state.prompt)]);
-        this.cut = contextWords(about.n_ctx, ids.length, this.count());
-        this.status.title = this.cut && CONTEXT;
-        if (alive()) await this.work(alive, { about, ids });
-        if (alive()) this.end("Done.");
-      } catch (error) {
-        if (!alive()) return;
-        this.end("");
-        this.trouble.show(error.message, () => this.start());
-      }
-    }
+  state(now) {
+    const [running, known] = [now === "running", this.lab.models.length > 0]; // unknown while the page is being opened
+    const { startButton, stopButton } = this;
+    this.root.dataset.state = now;
+    const [from, to] = running ? [startButton, stopButton] : [stopButton, startButton];
+    const focused = document.activeElement === from;
+    startButton.disabled = running || !known;
+    stopButton.disabled = !running;
+    if (focused) to.focus();
+  }
 
-    /** More of it is there. */
-    goesOn(word) {
-      this.say(this.line(word));
-    }
+  /** A line for the eye, and where something has begun or ended for the ear. */
+  say(words, aloud = false) {
+    this.said = words;
+    if (aloud) this.spoken.textContent = words;
+    this.tell();
+  }
 
-    stop() {
-      if (this.going) this.end("Stopped.");
-    }
+  tell() {
+    const stale = this.ran && !this.going && this.ran !== this.key();
+    this.status.textContent = stale ? this.stale : this.said;
+  }
 
-    end(word) {
-      this.going = null;
-      if (!word) this.ran = null;
-      this.ended(word);
-      this.state("idle");
-      this.say(word && this.line(word), true);
-    }
-
-    line(word) {
-      return [this.progress(), word, this.cut].filter(Boolean).join(" ");
-    }
-
-    /** There was nothing. */
-    forget() {
-      this.stop();
-      this.ran = null;
-      this.trouble.hide();
-      this.say("");
+  async start() {
+    this.waits = !this.lab.models.length; // the page is still being opened
+    if (this.going || this.waits) return;
+    const going = (this.going = {});
+    const alive = () => this.going === going;
+    this.ran = this.key();
+    this.cut = "";
+    this.trouble.hide();
+    this.state("running");
+    this.say("The prompt is read\u2026", true);
+    try {
+      const [about, ids] = await Promise.all([this.lab.open(), this.lab.encode(this.lab.state.prompt)]);
+      this.cut = contextWords(about.n_ctx, ids.length, this.count());
+      this.status.title = this.cut && CONTEXT;
+      if (alive()) await this.work(alive, { about, ids });
+      if (alive()) this.end("Done.");
+    } catch (error) {
+      if (!alive()) return;
+      this.end("");
+      this.trouble.show(error.message, () => this.start());
     }
   }
 
-  /** What a visitor must know of the context length; nothing where all of it fits. */
-  function contextWords(n_ctx, prompt, count) {
-    if (prompt > n_ctx) return `The model sees the last ${number(n_ctx)} of ${number(prompt)} tokens.`;
-    if (prompt + count <= n_ctx + 1) return "";
-    return `Slower from token ${number(n_ctx - prompt + 2)} on: the context is full.`;
+  /** More of it is there. */
+  goesOn(word) {
+    this.say(this.line(word));
   }
 
-  const CONTEXT =
-    "The model has a fixed number of places for tokens. Behind them the oldest token falls out at each step and all others " +
-    "change their place, so that all of them are computed anew.";
-
-  // Tokens as text ----------------------------------------------------------------------------------------------------
-
-  const UNSEEN = /[\p{Cc}\p{Cs}\p{Co}\p{Zl}\p{Zp}\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/gu;
-
-  /** A text to be read: blanks as blanks, line ends with a sign (and as line ends where `lines`), nothing hidden. */
-  function prose(text, lines = false) {
-    return text.replace(UNSEEN, (c) => (c === "\n" ? (lines ? "\u21b5\n" : "\u21b5 ") : window.gptDemoSampler.visible(c)));
+  stop() {
+    if (this.going) this.end("Stopped.");
   }
 
-  /** A logarithm: two digits after the point, or `digits`; a real minus sign, never "-0.00". */
-  function minus(x, digits = 2) {
-    if (x === -Infinity) return "\u2212\u221e";
-    return signed(number(x, digits));
+  end(word) {
+    this.going = null;
+    if (!word) this.ran = null;
+    this.ended(word);
+    this.state("idle");
+    this.say(word && this.line(word), true);
   }
 
-  /** A score, which may be of any size: three digits that count. */
-  function score(x) {
-    const size = Math.abs(x);
-    if (x === 0 || !Number.isFinite(x) || size >= 100) return minus(x, 0);
-    return size < 1e-3 ? signed(x.toExponential(2)) : minus(x, Math.max(0, 2 - Math.floor(Math.log10(size))));
+  line(word) {
+    return [this.progress(), word, this.cut].filter(Boolean).join(" ");
   }
 
-  const signed = (words) => words.replace(/^[-\u2212](?=[0.]*$)/, "").replace(/-/g, "\u2212");
-
-  /** What there is to say of a token: {id, logprob (the model's own), rank, u}. */
-  function tokenTitle(token, about) {
-    const parts = [
-      `\u201c${window.gptDemoSampler.visible(about.vocabulary(token.id).bytes)}\u201d (token ${token.id})`,
-      `${percent(Math.exp(token.logprob))} in the model's own distribution`,
-    ];
-    if (Number.isInteger(token.rank)) parts.push(`rank ${token.rank + 1}`);
-    if (typeof token.u === "number") parts.push(`dart ${token.u.toFixed(4)}`);
-    return parts.join(", ");
+  /** There was nothing. */
+  forget() {
+    this.stop();
+    this.ran = null;
+    this.trouble.hide();
+    this.say("");
   }
+}
 
-  Object.assign(window.gptDemoLab, { setup, Job, prose, minus, score, tokenTitle });
-})();
+/** What a visitor must know of the context length; nothing where all of it fits. */
+function contextWords(n_ctx, prompt, count) {
+  if (prompt > n_ctx) return `The model sees the last ${number(n_ctx)} of ${number(prompt)} tokens.`;
+  if (prompt + count <= n_ctx + 1) return "";
+  return `Slower from token ${number(n_ctx - prompt + 2)} on: the context is full.`;
+}
+
+const CONTEXT =
+  "The model has a fixed number of places for tokens. Behind them the oldest token falls out at each step and all others " +
+  "change their place, so that all of them are computed anew.";
+
+// Tokens as text ----------------------------------------------------------------------------------------------------
+
+const UNSEEN = /[\p{Cc}\p{Cs}\p{Co}\p{Zl}\p{Zp}\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/gu;
+
+/** A text to be read: blanks as blanks, line ends with a sign (and as line ends where `lines`), nothing hidden. */
+export function prose(text, lines = false) {
+  return text.replace(UNSEEN, (c) => (c === "\n" ? (lines ? "\u21b5\n" : "\u21b5 ") : visible(c)));
+}
+
+/** A logarithm: two digits after the point, or `digits`; a real minus sign, never "-0.00". */
+export function minus(x, digits = 2) {
+  if (x === -Infinity) return "\u2212\u221e";
+  return signed(number(x, digits));
+}
+
+/** A score, which may be of any size: three digits that count. */
+export function score(x) {
+  const size = Math.abs(x);
+  if (x === 0 || !Number.isFinite(x) || size >= 100) return minus(x, 0);
+  return size < 1e-3 ? signed(x.toExponential(2)) : minus(x, Math.max(0, 2 - Math.floor(Math.log10(size))));
+}
+
+const signed = (words) => words.replace(/^[-\u2212](?=[0.]*$)/, "").replace(/-/g, "\u2212");
+
+/** What there is to say of a token: {id, logprob (the model's own), rank, u}. */
+export function tokenTitle(token, about) {
+  const parts = [
+    `\u201c${visible(about.vocabulary(token.id).bytes)}\u201d (token ${token.id})`,
+    `${percent(Math.exp(token.logprob))} in the model's own distribution`,
+  ];
+  if (Number.isInteger(token.rank)) parts.push(`rank ${token.rank + 1}`);
+  if (typeof token.u === "number") parts.push(`dart ${token.u.toFixed(4)}`);
+  return parts.join(", ");
+}

@@ -1,210 +1,209 @@
 // Sharing: the address follows the state, a link opened restores it, and the sheet "Share" gives link, JSON and Python.
-"use strict";
 
-(() => {
-  const { h, button } = window.gptDemoLab;
-  const { PREFIX, isLink, read, write, clean } = window.gptDemoLink;
-  const PAUSE = 400; // ms between two changes of the address: browsers refuse too many
-  const LONGEST = 60_000; // characters of an address that is kept current
-  const SHOWN = 20_000; // characters in the sheet
-  const MESSENGER = 2000; // characters from which some programs cut a link
+import { h } from "../page/dom.js";
+import { button } from "../page/parts.js";
+import { extend } from "./core.js";
+import { isLink, read, write, clean } from "./link.js";
+import { receipt } from "./receipt.js";
 
-  // A link in the address ----------------------------------------------------------------------------------------------
+const PAUSE = 400; // ms between two changes of the address: browsers refuse too many
+const LONGEST = 60_000; // characters of an address that is kept current
+const SHOWN = 20_000; // characters in the sheet
+const MESSENGER = 2000; // characters from which some programs cut a link
 
-  /** Gradio builds a tab when it is first opened: so the Playground has to be opened before it can be restored. */
-  function openTab(tries = 400) {
-    const tabs = [...document.querySelectorAll('button[role="tab"]')];
-    const tab = tabs.find((node) => node.textContent.trim() === "Playground");
-    if (tab?.getAttribute("aria-selected") === "true" || tries === 0) return;
-    tab?.click();
-    setTimeout(openTab, 50, tries - 1);
+// A link in the address ----------------------------------------------------------------------------------------------
+
+/** Gradio builds a tab when it is first opened: so the Playground has to be opened before it can be restored. */
+function openTab(tries = 400) {
+  const tabs = [...document.querySelectorAll('button[role="tab"]')];
+  const tab = tabs.find((node) => node.textContent.trim() === "Playground");
+  if (tab?.getAttribute("aria-selected") === "true" || tries === 0) return;
+  tab?.click();
+  setTimeout(openTab, 50, tries - 1);
+}
+if (isLink(location.hash)) openTab();
+
+const NAMES = { tree: "the branches", lanes: "the lanes", steps: "the steps", toy: "the nine words" };
+
+/** Take over a state from outside and say what of it was not usable. */
+function accept(lab, raw, what) {
+  const { state, wrong } = clean(raw);
+  const missing = state.model !== undefined && lab.models.length > 0 && !lab.models.includes(state.model);
+  const [asked, now] = [state.model, lab.models.includes(lab.state.model) ? lab.state.model : lab.models[0]];
+  if (missing) {
+    state.model = now;
+    delete state.tree; // its ids mean other words to another model
   }
-  if (isLink(location.hash)) openTab();
+  lab.restore(state);
+  const faults = [];
+  if (missing) faults.push(`It was made with the model \u201c${asked}\u201d, which is not here; \u201c${now}\u201d is shown instead.`);
+  if (wrong.length) {
+    faults.push(`Parts of it could not be read and are as at the start: ${wrong.map((key) => NAMES[key] ?? key).join(", ")}.`);
+  }
+  lab.say(faults.length ? `${what} was opened. ${faults.join(" ")}` : "", ...(faults.length ? [lab.dismiss()] : []));
+}
 
-  const NAMES = { tree: "the branches", lanes: "the lanes", steps: "the steps", toy: "the nine words" };
+/** Open a link's part behind "#". */
+async function open(lab, link) {
+  try {
+    const payload = await read(link);
+    if (payload.state) accept(lab, payload.state, "The link");
+    if (payload.present) await lab.present?.(payload.present);
+  } catch (error) {
+    lab.say(error.message, lab.dismiss());
+  }
+}
 
-  /** Take over a state from outside and say what of it was not usable. */
-  function accept(lab, raw, what) {
-    const { state, wrong } = clean(raw);
-    const missing = state.model !== undefined && lab.models.length > 0 && !lab.models.includes(state.model);
-    const [asked, now] = [state.model, lab.models.includes(lab.state.model) ? lab.state.model : lab.models[0]];
-    if (missing) {
-      state.model = now;
-      delete state.tree; // its ids mean other words to another model
+// The address follows ------------------------------------------------------------------------------------------------
+
+class Address {
+  constructor(lab) {
+    this.lab = lab;
+    this.touched = false; // a visitor has used the Playground: before that, the address stays as it was opened
+    this.timer = 0;
+    this.turn = 0; // compressing takes time: only the last one counts
+    for (const type of ["pointerdown", "keydown", "input", "drop"]) {
+      lab.root.addEventListener(type, () => (this.touched = true), { capture: true, passive: true });
     }
-    lab.restore(state);
-    const faults = [];
-    if (missing) faults.push(`It was made with the model \u201c${asked}\u201d, which is not here; \u201c${now}\u201d is shown instead.`);
-    if (wrong.length) {
-      faults.push(`Parts of it could not be read and are as at the start: ${wrong.map((key) => NAMES[key] ?? key).join(", ")}.`);
-    }
-    lab.say(faults.length ? `${what} was opened. ${faults.join(" ")}` : "", ...(faults.length ? [lab.dismiss()] : []));
+    lab.on((changed) => !changed.includes("models") && this.later());
   }
 
-  /** Open a link's part behind "#". */
-  async function open(lab, link) {
-    try {
-      const payload = await read(link);
-      if (payload.state) accept(lab, payload.state, "The link");
-      if (payload.present) await lab.present?.(payload.present);
-    } catch (error) {
-      lab.say(error.message, lab.dismiss());
-    }
+  later() {
+    if (!this.touched) return;
+    this.timer ||= setTimeout(() => this.write(), PAUSE);
   }
 
-  // The address follows ------------------------------------------------------------------------------------------------
-
-  class Address {
-    constructor(lab) {
-      this.lab = lab;
-      this.touched = false; // a visitor has used the Playground: before that, the address stays as it was opened
-      this.timer = 0;
-      this.turn = 0; // compressing takes time: only the last one counts
-      for (const type of ["pointerdown", "keydown", "input", "drop"]) {
-        lab.root.addEventListener(type, () => (this.touched = true), { capture: true, passive: true });
-      }
-      lab.on((changed) => !changed.includes("models") && this.later());
-    }
-
-    later() {
-      if (!this.touched) return;
-      this.timer ||= setTimeout(() => this.write(), PAUSE);
-    }
-
-    async write() {
-      this.timer = 0;
-      const turn = ++this.turn;
-      const link = await write({ state: this.lab.state });
-      if (turn !== this.turn || link.length > LONGEST || link === location.hash) return;
-      history.replaceState(history.state, "", link);
-    }
+  async write() {
+    this.timer = 0;
+    const turn = ++this.turn;
+    const link = await write({ state: this.lab.state });
+    if (turn !== this.turn || link.length > LONGEST || link === location.hash) return;
+    history.replaceState(history.state, "", link);
   }
+}
 
-  // The sheet ----------------------------------------------------------------------------------------------------------
+// The sheet ----------------------------------------------------------------------------------------------------------
 
-  /** Without what stands behind "?": that is the visitor's own (the theme, a key of the host). */
-  const address = (link) => `${location.origin}${location.pathname}${link}`;
+/** Without what stands behind "?": that is the visitor's own (the theme, a key of the host). */
+export const address = (link) => `${location.origin}${location.pathname}${link}`;
 
-  function download(name, text, type) {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type }));
-    link.download = name;
-    link.click();
-    setTimeout(URL.revokeObjectURL, 10_000, link.href);
+export function download(name, text, type) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(URL.revokeObjectURL, 10_000, link.href);
+}
+
+/** Where there is no clipboard, the text is selected, ready to be copied. */
+async function copy(node, text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    if (node.select) node.select();
+    else getSelection().selectAllChildren(node);
+    return document.execCommand("copy");
   }
+}
 
-  /** Where there is no clipboard, the text is selected, ready to be copied. */
-  async function copy(node, text) {
-    try {
-      await navigator.clipboard.writeText(text);
-      return true;
-    } catch {
-      if (node.select) node.select();
-      else getSelection().selectAllChildren(node);
-      return document.execCommand("copy");
-    }
-  }
-
-  function copyButton(node, text, title) {
-    const label = "Copy";
-    const made = button(label, title, async () => {
-      made.textContent = (await copy(node, text())) ? "Copied" : "Selected";
-      setTimeout(() => (made.textContent = label), 2000);
-    });
-    return made;
-  }
-
-  /** A part of the sheet: heading, what it is for, the text, buttons. */
-  function part(name, title, words, node, ...buttons) {
-    const heading = h("h3", "", title);
-    heading.id = `lab-share-${name}`;
-    node.setAttribute("aria-labelledby", heading.id);
-    const section = h("section", "lab-sheet-part", heading, h("p", "quiet", words), node, h("div", "lab-sheet-row", ...buttons));
-    section.dataset.part = name;
-    return section;
-  }
-
-  function code(text) {
-    const node = h("pre", "lab-sheet-code", text);
-    node.tabIndex = 0; // it scrolls
-    node.setAttribute("role", "textbox");
-    node.setAttribute("aria-readonly", "true");
-    node.setAttribute("aria-multiline", "true");
-    return node;
-  }
-
-  function linkPart(link) {
-    const node = h("input", "lab-sheet-link");
-    node.readOnly = true;
-    node.value = address(link);
-    node.addEventListener("focus", () => node.select());
-    const length = node.value.length;
-    const words =
-      length > MESSENGER
-        ? `It holds everything that is set and written here: ${length.toLocaleString("en-GB")} characters. Some messengers cut so long a link; then send the JSON.`
-        : "It holds everything that is set and written here; whoever opens it sees the same.";
-    return part("link", "Link", words, node, copyButton(node, () => node.value, "Copy the link"));
-  }
-
-  function receiptPart(lab) {
-    const { title, code: text, first = "the tokens' ids" } = window.gptDemoReceipt(lab);
-    const node = code(text.length > SHOWN ? `${text.slice(0, SHOWN)}\n# (the whole of it: Copy or Download)` : text);
-    const words = `${title}: run it where gpt_demo is installed. The first line it prints: ${first}.`;
-    const save = button("Download", "Save as receipt.py", () => download("receipt.py", text, "text/x-python"));
-    return part("python", "Python", words, node, copyButton(node, () => text, "Copy the lines"), save);
-  }
-
-  function jsonPart(lab, close) {
-    const text = JSON.stringify({ state: lab.state }, null, 1);
-    const node = code(text.length > SHOWN ? `${text.slice(0, SHOWN)}\n(the whole of it: Copy or Download)` : text);
-    const save = button("Download", "Save as playground.json", () => download("playground.json", text, "application/json"));
-    const input = h("input", "");
-    Object.assign(input, { type: "file", accept: ".json,application/json", hidden: true });
-    input.addEventListener("change", async () => {
-      const [file] = input.files;
-      close();
-      await openFile(lab, file);
-    });
-    const load = button("Open a JSON file", "Restore what such a file holds", () => input.click());
-    return part("json", "JSON", "The same as a file.", node, copyButton(node, () => text, "Copy the JSON"), save, load, input);
-  }
-
-  async function openFile(lab, file) {
-    try {
-      if (file.size > 4_000_000) throw new Error();
-      const payload = JSON.parse(await file.text());
-      if (typeof payload?.state !== "object" || payload.state === null) throw new Error();
-      accept(lab, payload.state, "The file");
-    } catch {
-      lab.say("This file can't be read: it must be a JSON that was saved here, with Share.", lab.dismiss());
-    }
-  }
-
-  async function openSheet(lab, opener) {
-    const sheet = h("dialog", "lab-sheet");
-    const close = () => sheet.close();
-    sheet.setAttribute("aria-label", "Share");
-    sheet.addEventListener("close", () => (sheet.remove(), opener.focus()));
-    sheet.addEventListener("click", (event) => event.target === sheet && close());
-    const head = h("header", "lab-sheet-head", h("h2", "", "Share what is on screen"), button("Close", "Close this sheet (Escape)", close));
-    sheet.append(head, linkPart(await write({ state: lab.state })), receiptPart(lab), jsonPart(lab, close));
-    lab.root.append(sheet);
-    sheet.showModal();
-  }
-
-  window.gptDemoLab.extend((lab) => {
-    const share = button("Share", "A link to what is on screen, the Python that gives the same tokens, a JSON", () => openSheet(lab, share));
-    lab.tools.append(share);
-    lab.dismiss = () => button("OK", "Take this line away", () => lab.say());
-    lab.address = new Address(lab);
-    let given = location.hash; // as the page was opened: soon the address says what the visitor does
-    lab.on((changed) => {
-      if (!changed.includes("models")) return;
-      if (isLink(given)) open(lab, given);
-      given = "";
-    });
-    window.addEventListener("hashchange", () => isLink(location.hash) && (openTab(), open(lab, location.hash)));
+export function copyButton(node, text, title) {
+  const label = "Copy";
+  const made = button(label, title, async () => {
+    made.textContent = (await copy(node, text())) ? "Copied" : "Selected";
+    setTimeout(() => (made.textContent = label), 2000);
   });
+  return made;
+}
 
-  window.gptDemoShare = { PREFIX, address, download, copyButton };
-})();
+/** A part of the sheet: heading, what it is for, the text, buttons. */
+function part(name, title, words, node, ...buttons) {
+  const heading = h("h3", "", title);
+  heading.id = `lab-share-${name}`;
+  node.setAttribute("aria-labelledby", heading.id);
+  const section = h("section", "lab-sheet-part", heading, h("p", "quiet", words), node, h("div", "lab-sheet-row", ...buttons));
+  section.dataset.part = name;
+  return section;
+}
+
+function code(text) {
+  const node = h("pre", "lab-sheet-code", text);
+  node.tabIndex = 0; // it scrolls
+  node.setAttribute("role", "textbox");
+  node.setAttribute("aria-readonly", "true");
+  node.setAttribute("aria-multiline", "true");
+  return node;
+}
+
+function linkPart(link) {
+  const node = h("input", "lab-sheet-link");
+  node.readOnly = true;
+  node.value = address(link);
+  node.addEventListener("focus", () => node.select());
+  const length = node.value.length;
+  const words =
+    length > MESSENGER
+      ? `It holds everything that is set and written here: ${length.toLocaleString("en-GB")} characters. Some messengers cut so long a link; then send the JSON.`
+      : "It holds everything that is set and written here; whoever opens it sees the same.";
+  return part("link", "Link", words, node, copyButton(node, () => node.value, "Copy the link"));
+}
+
+function receiptPart(lab) {
+  const { title, code: text, first = "the tokens' ids" } = receipt(lab);
+  const node = code(text.length > SHOWN ? `${text.slice(0, SHOWN)}\n# (the whole of it: Copy or Download)` : text);
+  const words = `${title}: run it where gpt_demo is installed. The first line it prints: ${first}.`;
+  const save = button("Download", "Save as receipt.py", () => download("receipt.py", text, "text/x-python"));
+  return part("python", "Python", words, node, copyButton(node, () => text, "Copy the lines"), save);
+}
+
+function jsonPart(lab, close) {
+  const text = JSON.stringify({ state: lab.state }, null, 1);
+  const node = code(text.length > SHOWN ? `${text.slice(0, SHOWN)}\n(the whole of it: Copy or Download)` : text);
+  const save = button("Download", "Save as playground.json", () => download("playground.json", text, "application/json"));
+  const input = h("input", "");
+  Object.assign(input, { type: "file", accept: ".json,application/json", hidden: true });
+  input.addEventListener("change", async () => {
+    const [file] = input.files;
+    close();
+    await openFile(lab, file);
+  });
+  const load = button("Open a JSON file", "Restore what such a file holds", () => input.click());
+  return part("json", "JSON", "The same as a file.", node, copyButton(node, () => text, "Copy the JSON"), save, load, input);
+}
+
+async function openFile(lab, file) {
+  try {
+    if (file.size > 4_000_000) throw new Error();
+    const payload = JSON.parse(await file.text());
+    if (typeof payload?.state !== "object" || payload.state === null) throw new Error();
+    accept(lab, payload.state, "The file");
+  } catch {
+    lab.say("This file can't be read: it must be a JSON that was saved here, with Share.", lab.dismiss());
+  }
+}
+
+async function openSheet(lab, opener) {
+  const sheet = h("dialog", "lab-sheet");
+  const close = () => sheet.close();
+  sheet.setAttribute("aria-label", "Share");
+  sheet.addEventListener("close", () => (sheet.remove(), opener.focus()));
+  sheet.addEventListener("click", (event) => event.target === sheet && close());
+  const head = h("header", "lab-sheet-head", h("h2", "", "Share what is on screen"), button("Close", "Close this sheet (Escape)", close));
+  sheet.append(head, linkPart(await write({ state: lab.state })), receiptPart(lab), jsonPart(lab, close));
+  lab.root.append(sheet);
+  sheet.showModal();
+}
+
+extend((lab) => {
+  const share = button("Share", "A link to what is on screen, the Python that gives the same tokens, a JSON", () => openSheet(lab, share));
+  lab.tools.append(share);
+  lab.dismiss = () => button("OK", "Take this line away", () => lab.say());
+  lab.address = new Address(lab);
+  let given = location.hash; // as the page was opened: soon the address says what the visitor does
+  lab.on((changed) => {
+    if (!changed.includes("models")) return;
+    if (isLink(given)) open(lab, given);
+    given = "";
+  });
+  window.addEventListener("hashchange", () => isLink(location.hash) && (openTab(), open(lab, location.hash)));
+});

@@ -4,13 +4,21 @@
 // story.js and tree.js (what is written), branches.js (its branches). Here they meet: "Write" runs a job of one lane on
 // the server (gpt_demo.decoding.lab.race); "One token" and autoplay take what the dart hits in the distribution shown, which is
 // the token that the server would draw.
-"use strict";
 
-window.gptDemoLab.panel({
+import { h } from "../page/dom.js";
+import { button, field, number, percent, legend, trouble } from "../page/parts.js";
+import { branchList } from "./branches.js";
+import { controls as controlsOf, wholeChain } from "./controls.js";
+import { addPanel } from "./core.js";
+import { distribution } from "./dist.js";
+import { visible } from "./sampler.js";
+import { Story, NEXT } from "./story.js";
+import { COLOURS, textView } from "./text.js";
+
+addPanel({
   name: "write",
   title: "Write",
   mount(container, lab) {
-    const { h, button, field, number, percent, legend, trouble, Story, NEXT, COLOURS } = window.gptDemoLab;
     const KEEP = 1500; // ms from one time that what is being written goes into the state to the next
     const story = new Story(lab);
     let selected = NEXT; // a node of story.tree
@@ -22,10 +30,10 @@ window.gptDemoLab.panel({
 
     // Elements ----------------------------------------------------------------------------------------------------------
 
-    const controls = window.gptDemoLab.controls(lab);
-    const text = window.gptDemoLab.textView({ choose, enter: () => dist.bars.focus() });
-    const dist = window.gptDemoLab.distribution(lab, { take });
-    const branches = window.gptDemoLab.branchList({ go: move, remove });
+    const controls = controlsOf(lab);
+    const text = textView({ choose, enter: () => dist.bars.focus() });
+    const dist = distribution(lab, { take });
+    const branches = branchList({ go: move, remove });
     const failed = trouble();
 
     const writeButton = button("Write", "Go on from the end of the text", write, "primary");
@@ -160,7 +168,7 @@ window.gptDemoLab.panel({
       const next = selected === NEXT;
       const node = next ? null : tree.nodes[selected];
       const place = next ? tree.length() : tree.length(selected) - 1;
-      const token = node && h("code", "", window.gptDemoSampler.visible(about.vocabulary(node.id).bytes));
+      const token = node && h("code", "", visible(about.vocabulary(node.id).bytes));
       title.replaceChildren(...(next ? ["Next token"] : [`Token ${number(place + 1)}: `, token]));
       const way = story.wayOf(selected);
       const same = !way || JSON.stringify(way) === JSON.stringify(story.settings);
@@ -174,7 +182,7 @@ window.gptDemoLab.panel({
 
     function then() {
       const { steps, greedy, seed } = story.wayOf(selected);
-      lab.set({ steps: window.gptDemoLab.wholeChain(steps), greedy, seed });
+      lab.set({ steps: wholeChain(steps), greedy, seed });
     }
 
     // Writing -----------------------------------------------------------------------------------------------------------
@@ -381,7 +389,7 @@ window.gptDemoLab.panel({
     let waiting = true; // another text is to be opened as soon as the panel is seen
 
     function update(changed) {
-      const whole = window.gptDemoLab.wholeChain(lab.state.steps);
+      const whole = wholeChain(lab.state.steps);
       if (JSON.stringify(whole) !== JSON.stringify(lab.state.steps)) lab.set({ steps: whole });
       controls.update(changed);
       pace.value = String(lab.state.speed);

@@ -1,63 +1,61 @@
 // A deck of scenes: {title, scenes: [{title, note, show, state, recorded}]}, from the server, a file, a link or the page.
-"use strict";
 
-(() => {
-  const { OFF } = window.gptDemoLab;
-  const { clean, is } = window.gptDemoLink;
-  const MOST_SCENES = 100;
-  const MOST_BYTES = 20_000_000;
-  const LONGEST_LINK = 30_000; // characters; above it the recordings stay behind
+import { OFF } from "../playground/core.js";
+import { clean, isRecord, write } from "../playground/link.js";
+import * as stage from "./stage.js";
 
-  const words = (x, most) => (typeof x === "string" ? x.slice(0, most) : "");
+const MOST_SCENES = 100;
+const MOST_BYTES = 20_000_000;
+const LONGEST_LINK = 30_000; // characters; above it the recordings stay behind
 
-  function checkScene(raw) {
-    if (!is.isRecord(raw) || !is.isRecord(raw.state)) throw new Error();
-    const { state } = clean(raw.state);
-    if (state.steps) state.steps = state.steps.filter((step) => step.value !== OFF[step.name]);
-    const known = window.gptDemoStage.SHOWS.includes(raw.show);
-    const scene = { title: words(raw.title, 200), note: words(raw.note, 4000), show: known ? raw.show : window.gptDemoStage.showOf(state), state };
-    if (is.isRecord(raw.recorded) && Object.keys(raw.recorded).length) scene.recorded = raw.recorded;
-    return scene;
+const words = (x, most) => (typeof x === "string" ? x.slice(0, most) : "");
+
+function checkScene(raw) {
+  if (!isRecord(raw) || !isRecord(raw.state)) throw new Error();
+  const { state } = clean(raw.state);
+  if (state.steps) state.steps = state.steps.filter((step) => step.value !== OFF[step.name]);
+  const known = stage.SHOWS.includes(raw.show);
+  const scene = { title: words(raw.title, 200), note: words(raw.note, 4000), show: known ? raw.show : stage.showOf(state), state };
+  if (isRecord(raw.recorded) && Object.keys(raw.recorded).length) scene.recorded = raw.recorded;
+  return scene;
+}
+
+/** A deck that can be shown, from whatever came; an Error with a sentence where it is none. */
+export function check(raw) {
+  try {
+    if (!raw.scenes.length || raw.scenes.length > MOST_SCENES) throw new Error();
+    return { title: words(raw.title, 200) || "Scenes", scenes: Array.from(raw.scenes, checkScene) };
+  } catch {
+    throw new Error(`This is no deck: it must be a JSON {"title", "scenes": [{"title", "note", "state"}, ...]} of 1 to ${MOST_SCENES} scenes.`);
   }
+}
 
-  /** A deck that can be shown, from whatever came; an Error with a sentence where it is none. */
-  function check(raw) {
-    try {
-      if (!raw.scenes.length || raw.scenes.length > MOST_SCENES) throw new Error();
-      return { title: words(raw.title, 200) || "Scenes", scenes: Array.from(raw.scenes, checkScene) };
-    } catch {
-      throw new Error(`This is no deck: it must be a JSON {"title", "scenes": [{"title", "note", "state"}, ...]} of 1 to ${MOST_SCENES} scenes.`);
-    }
+export async function fromFile(file) {
+  if (file.size > MOST_BYTES) throw new Error("This file is larger than 20 MB, so it is no deck that can be shown.");
+  let raw = null;
+  try {
+    raw = JSON.parse(await file.text());
+  } catch {
+    // not JSON: check() says so
   }
+  return check(raw);
+}
 
-  async function fromFile(file) {
-    if (file.size > MOST_BYTES) throw new Error("This file is larger than 20 MB, so it is no deck that can be shown.");
-    let raw = null;
-    try {
-      raw = JSON.parse(await file.text());
-    } catch {
-      // not JSON: check() says so
-    }
-    return check(raw);
-  }
+/** What the Playground shows now, as a scene. */
+export function sceneOf(state, title, note) {
+  const scene = checkScene({ title, note, state });
+  scene.title ||= words(state.prompt, 60) || "Scene";
+  return scene;
+}
 
-  /** What the Playground shows now, as a scene. */
-  function sceneOf(state, title, note) {
-    const scene = checkScene({ title, note, state });
-    scene.title ||= words(state.prompt, 60) || "Scene";
-    return scene;
-  }
+/** A link to a scene; `own`: the deck is not the one that comes with the app. */
+export async function link(deck, at, own) {
+  const { state } = deck.scenes[at];
+  if (!own) return write({ state, present: { at, deck: null } });
+  const whole = await write({ state, present: { at, deck } });
+  if (whole.length <= LONGEST_LINK) return whole;
+  const scenes = deck.scenes.map(({ recorded, ...scene }) => scene);
+  return write({ state, present: { at, deck: { ...deck, scenes } } });
+}
 
-  /** A link to a scene; `own`: the deck is not the one that comes with the app. */
-  async function link(deck, at, own) {
-    const { state } = deck.scenes[at];
-    const { write } = window.gptDemoLink;
-    if (!own) return write({ state, present: { at, deck: null } });
-    const whole = await write({ state, present: { at, deck } });
-    if (whole.length <= LONGEST_LINK) return whole;
-    const scenes = deck.scenes.map(({ recorded, ...scene }) => scene);
-    return write({ state, present: { at, deck: { ...deck, scenes } } });
-  }
-
-  window.gptDemoDeck = { check, fromFile, sceneOf, link, toJSON: (deck) => `${JSON.stringify(deck, null, 1)}\n` };
-})();
+export const toJSON = (deck) => `${JSON.stringify(deck, null, 1)}\n`;

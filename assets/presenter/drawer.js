@@ -1,113 +1,113 @@
 // The presenter's list of scenes, and what can be done with a deck: open, save, link, add and remove scenes.
-"use strict";
 
-(() => {
-  const { h, button, field } = window.gptDemoLab;
+import { h } from "../page/dom.js";
+import { button, field } from "../page/parts.js";
+import { download, address } from "../playground/share.js";
+import * as decks from "./deck.js";
 
-  window.gptDemoDrawer = (presenter) => {
-    const title = h("h3", "");
-    const list = h("ol", "drawer-scenes");
-    const said = h("p", "drawer-said");
-    said.setAttribute("role", "status");
-    const own = (deck) => {
-      [presenter.deck, presenter.own] = [deck, true];
-    };
-
-    async function attempt(work) {
-      said.textContent = "";
-      try {
-        await work();
-      } catch (error) {
-        said.textContent = error.message;
-      }
-    }
-
-    const input = h("input", "");
-    Object.assign(input, { type: "file", accept: ".json,application/json", hidden: true });
-    input.addEventListener("change", () =>
-      attempt(async () => {
-        const [file] = input.files;
-        input.value = "";
-        own(await window.gptDemoDeck.fromFile(file));
-        presenter.go(0);
-      }),
-    );
-    const open = button("Open a file", "A deck that was saved as a file", () => input.click());
-    const save = button("Save as a file", "Save this deck, with its recordings, as scenes.json", () =>
-      window.gptDemoShare.download("scenes.json", window.gptDemoDeck.toJSON(presenter.deck), "application/json"),
-    );
-    const link = h("input", "");
-    Object.assign(link, { readOnly: true, hidden: true });
-    link.setAttribute("aria-label", "Link to this scene");
-    const share = button("Link to this scene", "A link that opens the presenter at this scene", () =>
-      attempt(async () => {
-        link.value = window.gptDemoShare.address(await window.gptDemoDeck.link(presenter.deck, presenter.at, presenter.own));
-        link.hidden = false;
-        link.select();
-        const copied = await navigator.clipboard.writeText(link.value).then(() => true, () => false);
-        said.textContent = copied ? "The link is copied." : "The link is selected: copy it.";
-      }),
-    );
-    const standard = button("The app's own deck", "The ten scenes that come with the app", () =>
-      attempt(async () => {
-        await presenter.standard();
-        presenter.go(0);
-      }),
-    );
-
-    const name = field("Title", { type: "text", maxlength: 200 });
-    const note = field("Note", { tag: "textarea", maxlength: 4000 });
-    const add = button("Add what the Playground shows", "A new scene behind this one, with the Playground's present settings", () =>
-      attempt(() => {
-        const scene = window.gptDemoDeck.sceneOf(presenter.lab.state, name.input.value.trim(), note.input.value.trim());
-        const scenes = presenter.deck.scenes.toSpliced(presenter.at + 1, 0, scene);
-        own({ ...presenter.deck, scenes });
-        name.input.value = note.input.value = "";
-        presenter.go(presenter.at + 1);
-      }),
-    );
-    const remove = button("Remove this scene", "Take this scene out of the deck", () => {
-      if (presenter.deck.scenes.length === 1) return void (said.textContent = "A deck has at least one scene.");
-      own({ ...presenter.deck, scenes: presenter.deck.scenes.toSpliced(presenter.at, 1) });
-      presenter.go(presenter.at);
-    });
-
-    const node = h(
-      "aside",
-      "present-drawer",
-      title,
-      list,
-      h("div", "row", open, save, share, standard, remove, input),
-      link,
-      said,
-      h("div", "drawer-add", name.node, note.node, add),
-    );
-    node.hidden = true;
-    node.setAttribute("aria-label", "Scenes");
-
-    return {
-      node,
-      get open() {
-        return !node.hidden;
-      },
-      toggle() {
-        node.hidden = !node.hidden;
-        presenter.list.setAttribute("aria-expanded", String(!node.hidden));
-        (node.hidden ? presenter.list : list.children[presenter.at].firstChild).focus();
-      },
-      draw() {
-        title.textContent = presenter.deck.title;
-        link.hidden = true;
-        said.textContent = "";
-        const items = presenter.deck.scenes.map((scene, i) => {
-          const item = button(scene.title || "Untitled", "", () => presenter.go(i));
-          if (i === presenter.at) item.setAttribute("aria-current", "true");
-          return h("li", "", item);
-        });
-        const focused = node.contains(document.activeElement) && document.activeElement.closest("ol");
-        list.replaceChildren(...items);
-        if (focused) items[presenter.at].firstChild.focus();
-      },
-    };
+export function drawer(presenter) {
+  const title = h("h3", "");
+  const list = h("ol", "drawer-scenes");
+  const said = h("p", "drawer-said");
+  said.setAttribute("role", "status");
+  const own = (deck) => {
+    [presenter.deck, presenter.own] = [deck, true];
   };
-})();
+
+  async function attempt(work) {
+    said.textContent = "";
+    try {
+      await work();
+    } catch (error) {
+      said.textContent = error.message;
+    }
+  }
+
+  const input = h("input", "");
+  Object.assign(input, { type: "file", accept: ".json,application/json", hidden: true });
+  input.addEventListener("change", () =>
+    attempt(async () => {
+      const [file] = input.files;
+      input.value = "";
+      own(await decks.fromFile(file));
+      presenter.go(0);
+    }),
+  );
+  const open = button("Open a file", "A deck that was saved as a file", () => input.click());
+  const save = button("Save as a file", "Save this deck, with its recordings, as scenes.json", () =>
+    download("scenes.json", decks.toJSON(presenter.deck), "application/json"),
+  );
+  const link = h("input", "");
+  Object.assign(link, { readOnly: true, hidden: true });
+  link.setAttribute("aria-label", "Link to this scene");
+  const share = button("Link to this scene", "A link that opens the presenter at this scene", () =>
+    attempt(async () => {
+      link.value = address(await decks.link(presenter.deck, presenter.at, presenter.own));
+      link.hidden = false;
+      link.select();
+      const copied = await navigator.clipboard.writeText(link.value).then(() => true, () => false);
+      said.textContent = copied ? "The link is copied." : "The link is selected: copy it.";
+    }),
+  );
+  const standard = button("The app's own deck", "The ten scenes that come with the app", () =>
+    attempt(async () => {
+      await presenter.standard();
+      presenter.go(0);
+    }),
+  );
+
+  const name = field("Title", { type: "text", maxlength: 200 });
+  const note = field("Note", { tag: "textarea", maxlength: 4000 });
+  const add = button("Add what the Playground shows", "A new scene behind this one, with the Playground's present settings", () =>
+    attempt(() => {
+      const scene = decks.sceneOf(presenter.lab.state, name.input.value.trim(), note.input.value.trim());
+      const scenes = presenter.deck.scenes.toSpliced(presenter.at + 1, 0, scene);
+      own({ ...presenter.deck, scenes });
+      name.input.value = note.input.value = "";
+      presenter.go(presenter.at + 1);
+    }),
+  );
+  const remove = button("Remove this scene", "Take this scene out of the deck", () => {
+    if (presenter.deck.scenes.length === 1) return void (said.textContent = "A deck has at least one scene.");
+    own({ ...presenter.deck, scenes: presenter.deck.scenes.toSpliced(presenter.at, 1) });
+    presenter.go(presenter.at);
+  });
+
+  const node = h(
+    "aside",
+    "present-drawer",
+    title,
+    list,
+    h("div", "row", open, save, share, standard, remove, input),
+    link,
+    said,
+    h("div", "drawer-add", name.node, note.node, add),
+  );
+  node.hidden = true;
+  node.setAttribute("aria-label", "Scenes");
+
+  return {
+    node,
+    get open() {
+      return !node.hidden;
+    },
+    toggle() {
+      node.hidden = !node.hidden;
+      presenter.list.setAttribute("aria-expanded", String(!node.hidden));
+      (node.hidden ? presenter.list : list.children[presenter.at].firstChild).focus();
+    },
+    draw() {
+      title.textContent = presenter.deck.title;
+      link.hidden = true;
+      said.textContent = "";
+      const items = presenter.deck.scenes.map((scene, i) => {
+        const item = button(scene.title || "Untitled", "", () => presenter.go(i));
+        if (i === presenter.at) item.setAttribute("aria-current", "true");
+        return h("li", "", item);
+      });
+      const focused = node.contains(document.activeElement) && document.activeElement.closest("ol");
+      list.replaceChildren(...items);
+      if (focused) items[presenter.at].firstChild.focus();
+    },
+  };
+}

@@ -1,268 +1,273 @@
 // The presenter: one scene at a time in large type. Arrow keys or PageUp and PageDown turn, F fills the screen, Escape
 // leaves. A scene plays from its recording at once; what the model answers takes its place when the model is there.
-"use strict";
 
-(() => {
-  const { h, button } = window.gptDemoLab;
-  const SLIDERS = {
-    repetition_penalty: [0.5, 2, 0.05],
-    temperature: [0.1, 3, 0.05],
-    top_k: [1, 50, 1],
-    top_p: [0.05, 1, 0.05],
-    min_p: [0, 0.5, 0.01],
-  };
-  const SOURCES = {
-    live: ["live", "The numbers come from the model, asked just now"],
-    recorded: ["recorded", "The numbers were recorded earlier; they play without the model"],
-    computed: ["", ""],
-  };
-  const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+import { h } from "../page/dom.js";
+import { button } from "../page/parts.js";
+import { START, extend } from "../playground/core.js";
+import { clean } from "../playground/link.js";
+import * as decks from "./deck.js";
+import { drawer } from "./drawer.js";
+import * as live from "./live.js";
+import * as stage from "./stage.js";
 
-  /** Everything on the page that is not `node`, in it or around it, and can be reached now. */
-  function beside(node) {
-    const found = [];
-    for (let at = node; at !== document.body; at = at.parentElement) {
-      found.push(...[...at.parentElement.children].filter((other) => other !== at && !other.inert));
-    }
-    return found;
+const SLIDERS = {
+  repetition_penalty: [0.5, 2, 0.05],
+  temperature: [0.1, 3, 0.05],
+  top_k: [1, 50, 1],
+  top_p: [0.05, 1, 0.05],
+  min_p: [0, 0.5, 0.01],
+};
+const SOURCES = {
+  live: ["live", "The numbers come from the model, asked just now"],
+  recorded: ["recorded", "The numbers were recorded earlier; they play without the model"],
+  computed: ["", ""],
+};
+const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+/** Everything on the page that is not `node`, in it or around it, and can be reached now. */
+function beside(node) {
+  const found = [];
+  for (let at = node; at !== document.body; at = at.parentElement) {
+    found.push(...[...at.parentElement.children].filter((other) => other !== at && !other.inert));
+  }
+  return found;
+}
+
+class Presenter {
+  constructor(lab, opener) {
+    Object.assign(this, { lab, opener, deck: null, own: false, at: 0, turns: 0, open: false });
+    this.build();
   }
 
-  class Presenter {
-    constructor(lab, opener) {
-      Object.assign(this, { lab, opener, deck: null, own: false, at: 0, turns: 0, open: false });
-      this.build();
+  build() {
+    this.title = h("h2", "present-title");
+    this.badge = h("span", "present-badge");
+    this.picture = h("div", "present-picture");
+    this.picture.tabIndex = 0; // it scrolls where the screen is small
+    this.picture.setAttribute("aria-label", "The scene");
+    this.picture.setAttribute("role", "group");
+    this.sliders = h("div", "present-sliders");
+    this.note = h("p", "present-note");
+    this.trouble = h("p", "present-trouble");
+    this.trouble.setAttribute("role", "status");
+    this.count = h("span", "present-count");
+    this.before = button("Back", "The scene before (left arrow, PageUp)", () => this.go(this.at - 1));
+    this.after = button("Next", "The next scene (right arrow, PageDown)", () => this.go(this.at + 1), "primary");
+    this.again = button("Play again", "Play the scene once more", () => this.show());
+    this.now = button("Run it now", "Ask the model now, instead of the recording", () => this.ask());
+    this.list = button("Scenes", "All scenes; open, save and link a deck", () => this.drawer.toggle());
+    const take = button("Try it", "Leave, with this scene in the Playground", () => this.take());
+    const full = button("Full screen", "Fill the screen (F)", () => this.fill());
+    const leave = button("Leave", "Back to the Playground (Escape)", () => this.close());
+    const head = h("header", "present-head", this.title, this.badge);
+    const foot = h("footer", "present-foot", this.before, this.count, this.after, h("span", "present-gap"), this.again, this.now, take, this.list, full, leave);
+    this.node = h("div", "lab-present", head, this.picture, this.sliders, this.trouble, this.note, foot);
+    this.node.tabIndex = -1;
+    this.node.setAttribute("role", "dialog");
+    this.node.setAttribute("aria-modal", "true");
+    this.node.setAttribute("aria-label", "Presenter");
+    this.drawer = drawer(this);
+    this.node.append(this.drawer.node);
+    this.keys = (event) => this.key(event);
+  }
+
+  get scene() {
+    return this.deck.scenes[this.at];
+  }
+
+  // Opening and leaving -----------------------------------------------------------------------------------------------
+
+  /** `deck`: null for the one that comes with the app. */
+  async start(at = this.at, deck = undefined) {
+    if (deck) [this.deck, this.own] = [decks.check(deck), true];
+    if (deck === null || !this.deck) await this.standard();
+    if (!this.open) {
+      this.open = true;
+      this.lab.root.append(this.node);
+      this.others = beside(this.node);
+      for (const node of this.others) node.inert = true;
+      document.addEventListener("keydown", this.keys, true);
     }
+    this.go(Number.isInteger(at) ? at : 0);
+    this.node.focus();
+  }
 
-    build() {
-      this.title = h("h2", "present-title");
-      this.badge = h("span", "present-badge");
-      this.picture = h("div", "present-picture");
-      this.picture.tabIndex = 0; // it scrolls where the screen is small
-      this.picture.setAttribute("aria-label", "The scene");
-      this.picture.setAttribute("role", "group");
-      this.sliders = h("div", "present-sliders");
-      this.note = h("p", "present-note");
-      this.trouble = h("p", "present-trouble");
-      this.trouble.setAttribute("role", "status");
-      this.count = h("span", "present-count");
-      this.before = button("Back", "The scene before (left arrow, PageUp)", () => this.go(this.at - 1));
-      this.after = button("Next", "The next scene (right arrow, PageDown)", () => this.go(this.at + 1), "primary");
-      this.again = button("Play again", "Play the scene once more", () => this.show());
-      this.now = button("Run it now", "Ask the model now, instead of the recording", () => this.ask());
-      this.list = button("Scenes", "All scenes; open, save and link a deck", () => this.drawer.toggle());
-      const take = button("Try it", "Leave, with this scene in the Playground", () => this.take());
-      const full = button("Full screen", "Fill the screen (F)", () => this.fill());
-      const leave = button("Leave", "Back to the Playground (Escape)", () => this.close());
-      const head = h("header", "present-head", this.title, this.badge);
-      const foot = h("footer", "present-foot", this.before, this.count, this.after, h("span", "present-gap"), this.again, this.now, take, this.list, full, leave);
-      this.node = h("div", "lab-present", head, this.picture, this.sliders, this.trouble, this.note, foot);
-      this.node.tabIndex = -1;
-      this.node.setAttribute("role", "dialog");
-      this.node.setAttribute("aria-modal", "true");
-      this.node.setAttribute("aria-label", "Presenter");
-      this.drawer = window.gptDemoDrawer(this);
-      this.node.append(this.drawer.node);
-      this.keys = (event) => this.key(event);
+  /** The deck that comes with the app. */
+  async standard() {
+    const { deck } = await this.lab.ask("deck");
+    [this.deck, this.own] = [decks.check(deck), false];
+  }
+
+  close() {
+    if (!this.open) return;
+    this.open = false;
+    this.turns += 1; // what is still under way belongs to nothing any more
+    if (document.fullscreenElement === this.node) document.exitFullscreen();
+    document.removeEventListener("keydown", this.keys, true);
+    for (const node of this.others) node.inert = false;
+    this.node.remove();
+    this.opener.focus();
+  }
+
+  take() {
+    const { state } = clean(this.scene.state);
+    this.close();
+    this.lab.address.touched = true;
+    this.lab.restore(state);
+  }
+
+  async fill() {
+    try {
+      if (document.fullscreenElement) await document.exitFullscreen();
+      else await this.node.requestFullscreen();
+    } catch {
+      this.say("This browser does not let the page fill the screen. Try its own key for it, F11.");
     }
+  }
 
-    get scene() {
-      return this.deck.scenes[this.at];
+  key(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const typing = event.target.matches?.('input:not([type="range"]):not([type="file"]), textarea, select');
+    const sliding = event.target.matches?.('input[type="range"]');
+    const turns = { PageDown: 1, PageUp: -1, ...(sliding ? {} : { ArrowRight: 1, ArrowLeft: -1 }) };
+    if (event.key === "Escape") this.drawer.open ? this.drawer.toggle() : this.close();
+    else if (typing) return;
+    else if (turns[event.key]) this.go(this.at + turns[event.key]);
+    else if (event.key.toLowerCase() === "f") this.fill();
+    else if (!sliding && event.key === "Home") this.go(0);
+    else if (!sliding && event.key === "End") this.go(this.deck.scenes.length - 1);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  // A scene -----------------------------------------------------------------------------------------------------------
+
+  go(at) {
+    this.at = Math.min(this.deck.scenes.length - 1, Math.max(0, at));
+    const n = this.deck.scenes.length;
+    this.title.textContent = this.scene.title;
+    this.note.textContent = this.scene.note;
+    this.count.textContent = `${this.at + 1} / ${n}`;
+    this.count.title = `Scene ${this.at + 1} of ${n}: ${this.deck.title}`;
+    this.before.disabled = this.at === 0;
+    this.after.disabled = this.at === n - 1;
+    this.picture.scrollTop = 0;
+    this.node.dataset.scene = this.at + 1;
+    this.node.dataset.show = this.scene.show;
+    this.drawer.draw();
+    this.live = null;
+    this.show();
+  }
+
+  say(sentence) {
+    this.trouble.textContent = sentence;
+  }
+
+  get canAsk() {
+    const { show, state } = this.scene;
+    return live.can(show) && this.lab.models.includes(state.model ?? this.lab.state.model);
+  }
+
+  /** From the recording, and from the model where that takes no time or there is no recording. */
+  show() {
+    const { show, recorded, state } = this.scene;
+    this.turns += 1;
+    this.say("");
+    this.sliders.replaceChildren();
+    this.picture.replaceChildren();
+    this.now.hidden = !this.canAsk || live.quick(show);
+    this.again.hidden = !["text", "lanes", "beams"].includes(show);
+    if (this.live) return this.draw(this.live.data, "live");
+    if (show === "toy") return this.draw({ toy: state.toy ?? START.toy }, "computed");
+    if (recorded) this.draw(recorded, "recorded");
+    if (this.canAsk && (live.quick(show) || !recorded)) return this.ask();
+    if (!recorded) this.fail("This scene has no recording, and its model is not here. Choose another model for it, or record it.");
+  }
+
+  draw(data, source) {
+    const { show, state } = this.scene;
+    try {
+      const node = stage.draw(show, data, still(), state.steps);
+      node.classList.add("stage", `stage-${show}`);
+      this.picture.replaceChildren(node);
+      const [words, title] = SOURCES[data.model ? source : "computed"];
+      this.badge.textContent = words;
+      this.badge.title = title;
+      this.node.dataset.source = source;
+    } catch {
+      this.fail("The recording of this scene is damaged, so it can't be shown.");
     }
+  }
 
-    // Opening and leaving -----------------------------------------------------------------------------------------------
+  fail(sentence) {
+    this.badge.textContent = "";
+    this.node.dataset.source = "none";
+    this.say(sentence);
+  }
 
-    /** `deck`: null for the one that comes with the app. */
-    async start(at = this.at, deck = undefined) {
-      if (deck) [this.deck, this.own] = [window.gptDemoDeck.check(deck), true];
-      if (deck === null || !this.deck) await this.standard();
-      if (!this.open) {
-        this.open = true;
-        this.lab.root.append(this.node);
-        this.others = beside(this.node);
-        for (const node of this.others) node.inert = true;
-        document.addEventListener("keydown", this.keys, true);
-      }
-      this.go(Number.isInteger(at) ? at : 0);
-      this.node.focus();
+  async ask() {
+    const { show, state } = this.scene;
+    const turn = (this.turns += 1);
+    this.now.disabled = true;
+    this.node.dataset.asking = "yes";
+    try {
+      const model = state.model ?? this.lab.state.model;
+      const answer = await live.ask(this.lab, show, { ...state, model });
+      if (turn !== this.turns) return;
+      this.live = answer;
+      this.draw(answer.data, "live");
+      if (this.own) this.scene.recorded ??= answer.data; // so a deck that is saved plays without the model
+      this.turnable(show, state, answer);
+    } catch (error) {
+      if (turn === this.turns) this.scene.recorded ? this.say(error.message) : this.fail(error.message);
+    } finally {
+      this.now.disabled = false;
+      if (turn === this.turns) delete this.node.dataset.asking;
     }
+  }
 
-    /** The deck that comes with the app. */
-    async standard() {
-      const { deck } = await this.lab.ask("deck");
-      [this.deck, this.own] = [window.gptDemoDeck.check(deck), false];
-    }
-
-    close() {
-      if (!this.open) return;
-      this.open = false;
-      this.turns += 1; // what is still under way belongs to nothing any more
-      if (document.fullscreenElement === this.node) document.exitFullscreen();
-      document.removeEventListener("keydown", this.keys, true);
-      for (const node of this.others) node.inert = false;
-      this.node.remove();
-      this.opener.focus();
-    }
-
-    take() {
-      const { state } = window.gptDemoLink.clean(this.scene.state);
-      this.close();
-      this.lab.address.touched = true;
-      this.lab.restore(state);
-    }
-
-    async fill() {
-      try {
-        if (document.fullscreenElement) await document.exitFullscreen();
-        else await this.node.requestFullscreen();
-      } catch {
-        this.say("This browser does not let the page fill the screen. Try its own key for it, F11.");
-      }
-    }
-
-    key(event) {
-      if (event.altKey || event.ctrlKey || event.metaKey) return;
-      const typing = event.target.matches?.('input:not([type="range"]):not([type="file"]), textarea, select');
-      const sliding = event.target.matches?.('input[type="range"]');
-      const turns = { PageDown: 1, PageUp: -1, ...(sliding ? {} : { ArrowRight: 1, ArrowLeft: -1 }) };
-      if (event.key === "Escape") this.drawer.open ? this.drawer.toggle() : this.close();
-      else if (typing) return;
-      else if (turns[event.key]) this.go(this.at + turns[event.key]);
-      else if (event.key.toLowerCase() === "f") this.fill();
-      else if (!sliding && event.key === "Home") this.go(0);
-      else if (!sliding && event.key === "End") this.go(this.deck.scenes.length - 1);
-      else return;
-      event.preventDefault();
-      event.stopPropagation();
-    }
-
-    // A scene -----------------------------------------------------------------------------------------------------------
-
-    go(at) {
-      this.at = Math.min(this.deck.scenes.length - 1, Math.max(0, at));
-      const n = this.deck.scenes.length;
-      this.title.textContent = this.scene.title;
-      this.note.textContent = this.scene.note;
-      this.count.textContent = `${this.at + 1} / ${n}`;
-      this.count.title = `Scene ${this.at + 1} of ${n}: ${this.deck.title}`;
-      this.before.disabled = this.at === 0;
-      this.after.disabled = this.at === n - 1;
-      this.picture.scrollTop = 0;
-      this.node.dataset.scene = this.at + 1;
-      this.node.dataset.show = this.scene.show;
-      this.drawer.draw();
-      this.live = null;
-      this.show();
-    }
-
-    say(sentence) {
-      this.trouble.textContent = sentence;
-    }
-
-    get canAsk() {
-      const { show, state } = this.scene;
-      return window.gptDemoLive.can(show) && this.lab.models.includes(state.model ?? this.lab.state.model);
-    }
-
-    /** From the recording, and from the model where that takes no time or there is no recording. */
-    show() {
-      const { show, recorded, state } = this.scene;
-      this.turns += 1;
-      this.say("");
-      this.sliders.replaceChildren();
-      this.picture.replaceChildren();
-      this.now.hidden = !this.canAsk || window.gptDemoLive.quick(show);
-      this.again.hidden = !["text", "lanes", "beams"].includes(show);
-      if (this.live) return this.draw(this.live.data, "live");
-      if (show === "toy") return this.draw({ toy: state.toy ?? window.gptDemoLab.START.toy }, "computed");
-      if (recorded) this.draw(recorded, "recorded");
-      if (this.canAsk && (window.gptDemoLive.quick(show) || !recorded)) return this.ask();
-      if (!recorded) this.fail("This scene has no recording, and its model is not here. Choose another model for it, or record it.");
-    }
-
-    draw(data, source) {
-      const { show, state } = this.scene;
-      try {
-        const node = window.gptDemoStage.draw(show, data, still(), state.steps);
-        node.classList.add("stage", `stage-${show}`);
-        this.picture.replaceChildren(node);
-        const [words, title] = SOURCES[data.model ? source : "computed"];
-        this.badge.textContent = words;
-        this.badge.title = title;
-        this.node.dataset.source = source;
-      } catch {
-        this.fail("The recording of this scene is damaged, so it can't be shown.");
-      }
-    }
-
-    fail(sentence) {
-      this.badge.textContent = "";
-      this.node.dataset.source = "none";
-      this.say(sentence);
-    }
-
-    async ask() {
-      const { show, state } = this.scene;
-      const turn = (this.turns += 1);
-      this.now.disabled = true;
-      this.node.dataset.asking = "yes";
-      try {
-        const model = state.model ?? this.lab.state.model;
-        const live = await window.gptDemoLive(this.lab, show, { ...state, model });
-        if (turn !== this.turns) return;
-        this.live = live;
-        this.draw(live.data, "live");
-        if (this.own) this.scene.recorded ??= live.data; // so a deck that is saved plays without the model
-        this.turnable(show, state, live);
-      } catch (error) {
-        if (turn === this.turns) this.scene.recorded ? this.say(error.message) : this.fail(error.message);
-      } finally {
-        this.now.disabled = false;
-        if (turn === this.turns) delete this.node.dataset.asking;
-      }
-    }
-
-    /** Sliders for the scene's steps, once the whole row of logits is here. */
-    turnable(show, state, { turn, data }) {
-      if (show !== "distribution" || !turn) return;
-      const steps = structuredClone(state.steps ?? []);
-      let u = data.dart.u ?? 0.5;
-      const redraw = () => {
-        const node = window.gptDemoStage.draw(show, turn(steps, u), true, steps);
-        node.classList.add("stage", `stage-${show}`);
-        this.picture.replaceChildren(node);
-      };
-      const sliders = steps.map((step) => {
-        const [min, max, size] = SLIDERS[step.name];
-        const input = h("input", "");
-        Object.assign(input, { type: "range", min, max, step: size });
-        input.value = step.value;
-        const value = h("output", "", String(step.value));
-        input.addEventListener("input", () => {
-          step.value = Number(input.value);
-          value.textContent = input.value;
-          redraw();
-        });
-        return h("label", "present-slider", h("span", "", window.gptDemoStage.NAMES[step.name]), input, value);
-      });
-      const dart = button("Throw the dart", "Draw another number", () => {
-        u = Math.random();
+  /** Sliders for the scene's steps, once the whole row of logits is here. */
+  turnable(show, state, { turn, data }) {
+    if (show !== "distribution" || !turn) return;
+    const steps = structuredClone(state.steps ?? []);
+    let u = data.dart.u ?? 0.5;
+    const redraw = () => {
+      const node = stage.draw(show, turn(steps, u), true, steps);
+      node.classList.add("stage", `stage-${show}`);
+      this.picture.replaceChildren(node);
+    };
+    const sliders = steps.map((step) => {
+      const [min, max, size] = SLIDERS[step.name];
+      const input = h("input", "");
+      Object.assign(input, { type: "range", min, max, step: size });
+      input.value = step.value;
+      const value = h("output", "", String(step.value));
+      input.addEventListener("input", () => {
+        step.value = Number(input.value);
+        value.textContent = input.value;
         redraw();
       });
-      this.sliders.replaceChildren(...sliders, ...(data.dart.u === null ? [] : [dart]));
-    }
+      return h("label", "present-slider", h("span", "", stage.NAMES[step.name]), input, value);
+    });
+    const dart = button("Throw the dart", "Draw another number", () => {
+      u = Math.random();
+      redraw();
+    });
+    this.sliders.replaceChildren(...sliders, ...(data.dart.u === null ? [] : [dart]));
   }
+}
 
-  window.gptDemoLab.extend((lab) => {
-    const open = async (at, deck) => {
-      try {
-        await presenter.start(at, deck);
-      } catch (error) {
-        lab.say(error.message, lab.dismiss());
-      }
-    };
-    const opener = button("Present", "Scenes in large type, for a class: arrow keys turn, F fills the screen, Escape leaves", () => open());
-    const presenter = new Presenter(lab, opener);
-    lab.tools.append(opener);
-    lab.present = ({ at, deck }) => open(Number(at), deck ?? null);
-  });
-})();
+extend((lab) => {
+  const open = async (at, deck) => {
+    try {
+      await presenter.start(at, deck);
+    } catch (error) {
+      lab.say(error.message, lab.dismiss());
+    }
+  };
+  const opener = button("Present", "Scenes in large type, for a class: arrow keys turn, F fills the screen, Escape leaves", () => open());
+  const presenter = new Presenter(lab, opener);
+  lab.tools.append(opener);
+  lab.present = ({ at, deck }) => open(Number(at), deck ?? null);
+});

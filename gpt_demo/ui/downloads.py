@@ -13,6 +13,7 @@ import gradio as gr
 from gpt_demo.runs.recipes import export_model
 from gpt_demo.runs.runs import RunFolder
 from gpt_demo.training.history import History
+from gpt_demo.ui import scripts
 from gpt_demo.ui.session import QUEUED, QUIET, sentences
 from gpt_demo.ui.train.charts import save_figure
 from gpt_demo.ui.train.snapshot import chart_snapshot
@@ -24,17 +25,6 @@ OF_A_RUN = {
     "Model (safetensors)": "model",
     "Model for transformers": "huggingface",
 }
-# One click is enough: the browser saves the file as soon as its link is there. The link stays, to save it again.
-_SAVE = """async () => {
-  for (let i = 0; i < 100; i++) {
-    const link = document.querySelector("#ID a[download]");
-    if (link && link.href !== window.gptDemoSaved) {
-      window.gptDemoSaved = link.href;
-      return link.click();
-    }
-    await new Promise((done) => setTimeout(done, 50));
-  }
-}"""
 
 
 class Downloads:
@@ -56,7 +46,7 @@ class Downloads:
 
         limit = {"concurrency_id": "downloads", "concurrency_limit": 2}
         made = button.click(handle, inputs, self.file, **{**QUEUED, **limit})
-        made.success(None, js=_SAVE.replace("ID", self.elem_id), **QUIET)
+        made.success(None, js=f"() => {scripts.module()}.then(({{ save }}) => save('{self.elem_id}'))", **QUIET)
 
 
 def export_run(kind: str, folder: RunFolder, runs: list[tuple[str, History]], target: Path) -> Path:

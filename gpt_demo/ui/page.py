@@ -11,6 +11,7 @@ from gpt_demo.events import Event
 from gpt_demo.jobs import Jobs
 from gpt_demo.runs.runs import Runs
 from gpt_demo.store.store import ModelStore
+from gpt_demo.ui import scripts
 from gpt_demo.ui.api import Api
 from gpt_demo.ui.compare.tab import CompareTab
 from gpt_demo.ui.models.tab import ModelsTab
@@ -54,14 +55,10 @@ def build_app(store: ModelStore, runs: Runs, downloads: Jobs[Event] | None = Non
         compare.connect(page, compare_tab)
         for button, name in ((live.write, live.run), (models.write, models.model)):
             chosen = button.click(partial(_check, services), [token, name], tabs, **QUEUED)
-            chosen.success(None, name, js=_WANTED, **QUIET)
+            chosen.success(None, name, js=f"(name) => {scripts.module()}.then(({{ want }}) => want(name))", **QUIET)
         _connect_fine_tune(services, token, tabs, models, form)
         Api(services).connect()
     return page
-
-
-# The Playground looks there for the model that it is to show.
-_WANTED = "(name) => { window.gptDemoWanted = name; window.dispatchEvent(new Event('gpt-demo-wanted')); }"
 
 
 def _connect_fine_tune(

@@ -1,4 +1,4 @@
-"""How the page looks: Gradio's own look, calmed down, and the files of assets/ that belong to the page."""
+"""How the page looks: Gradio's own look, calmed down, and its styles."""
 
 from __future__ import annotations
 
@@ -7,42 +7,9 @@ from typing import Any
 import gradio as gr
 
 from gpt_demo.paths import ASSETS
+from gpt_demo.ui import scripts
 from gpt_demo.ui.session import is_public
 
-SCRIPTS = (
-    "train/chart.js",
-    "page/views.js",
-    "models/views.js",
-    "compare/views.js",
-    "compare/contrast.js",
-    "playground/sampler.js",
-    "playground/core.js",
-    "page/parts.js",
-    "playground/tree.js",
-    "playground/story.js",
-    "playground/controls.js",
-    "playground/text.js",
-    "playground/dart.js",
-    "playground/dist.js",
-    "playground/branches.js",
-    "playground/write.js",
-    "playground/setup.js",
-    "playground/lanes.js",
-    "playground/race.js",
-    "playground/beamtree.js",
-    "playground/beamparts.js",
-    "playground/beams.js",
-    "playground/toy.js",
-    "playground/link.js",
-    "playground/receipt.js",
-    "playground/examples.js",
-    "playground/share.js",
-    "presenter/stage.js",
-    "presenter/live.js",
-    "presenter/deck.js",
-    "presenter/drawer.js",
-    "presenter/present.js",
-)
 STYLES = (
     "page/page.css",
     "train/chart.css",
@@ -83,12 +50,11 @@ def theme() -> gr.themes.Base:
 
 def launch_options() -> dict[str, Any]:
     """What `launch` needs besides where to listen."""
-    scripts = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
     styles = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in STYLES)
     return {
         "theme": theme(),
         "css": styles,
-        "head": f"<script>{scripts}</script>",
+        **scripts.launch_options(),
         "run_history": False,
         "ssr_mode": False,
         "max_file_size": "160mb" if is_public() else "8gb",  # of models; texts have a limit of their own

@@ -6,18 +6,17 @@ from typing import Any
 
 import gradio as gr
 
+from gpt_demo.ui import scripts
 from gpt_demo.ui.train.charts import snapshot_json
 
 # Constant on purpose: a template that named the value would run what stands in it.
 _JS_ON_LOAD = """
 const root = element.querySelector(".view");
-const draw = () => {
-  const views = window.gptDemoViews;
-  if (!views) return setTimeout(draw, 30);
-  views.draw(root, "NAME", props.value);
-};
-draw();
-watch("value", draw);
+MODULE.then(({ drawView }) => {
+  const draw = () => drawView(root, "NAME", props.value);
+  draw();
+  watch("value", draw);
+});
 root.addEventListener("choose", (event) => trigger("select", event.detail));
 """
 
@@ -27,7 +26,7 @@ def view(name: str, data: Any = None, *, elem_id: str, visible: bool = True) -> 
     return gr.HTML(
         view_json(data),
         html_template='<div class="view"></div>',
-        js_on_load=_JS_ON_LOAD.replace("NAME", name),
+        js_on_load=_JS_ON_LOAD.replace("MODULE", scripts.module()).replace("NAME", name),
         apply_default_css=False,
         elem_id=elem_id,
         elem_classes=["view-block"],

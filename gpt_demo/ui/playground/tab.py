@@ -6,20 +6,19 @@ from typing import Any
 
 import gradio as gr
 
+from gpt_demo.ui import scripts
 from gpt_demo.ui.playground.server import LabServer
 from gpt_demo.ui.session import Services, owner
 from gpt_demo.ui.views import view_json
 
 _JS_ON_LOAD = """
 const root = element.querySelector(".lab");
-const start = () => {
-  if (!window.gptDemoLab?.mount) return setTimeout(start, 30);
-  const lab = window.gptDemoLab.mount(root, { server });
-  const greet = () => window.gptDemoLab.greet(lab, props.value);
-  greet();
-  watch("value", greet);
-};
-start();
+MODULE.then(({ mountLab, greet }) => {
+  const lab = mountLab(root, { server });
+  const hello = () => greet(lab, props.value);
+  hello();
+  watch("value", hello);
+});
 """
 
 
@@ -32,7 +31,7 @@ class PlaygroundTab:
         self.lab = gr.HTML(
             view_json(None),
             html_template='<div class="lab"></div>',
-            js_on_load=_JS_ON_LOAD,
+            js_on_load=_JS_ON_LOAD.replace("MODULE", scripts.module()),
             server_functions=LabServer(services).functions,
             apply_default_css=False,
             elem_id="lab",

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from gpt_demo.errors import UserError
+from gpt_demo.ui import scripts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,13 +43,11 @@ HTML_TEMPLATE = '<div class="training-chart"></div>'
 
 JS_ON_LOAD = """
 const root = element.querySelector(".training-chart");
-const start = () => {
-  if (!window.gptDemoCharts?.mount) return setTimeout(start, 50);
-  const chart = window.gptDemoCharts.mount(root, () => props.value);
+MODULE.then(({ mountChart }) => {
+  const chart = mountChart(root, () => props.value);
   watch("value", () => chart.update(props.value));
-};
-start();
-"""
+});
+""".replace("MODULE", scripts.module())
 
 # The page's colours (assets/train/chart.css, light).
 TRAIN, VALIDATION, TEXT, QUIET, GRID = "#0069a8", "#c4500a", "#1b2430", "#4d5866", "#e8ebef"

@@ -20,6 +20,7 @@ from gpt_demo.decoding.transforms import Stage, Transform, chain, trace
 from gpt_demo.decoding.window import next_logits
 from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.text.tokenizer import Tokenizer, make
+from gpt_demo.ui import scripts
 
 pytest_plugins = ["browser"]
 pytestmark = pytest.mark.browser
@@ -392,10 +393,12 @@ def test_a_page_reloaded_in_the_middle_has_most_of_it(visitor: Visitor, app: App
     panel.get_by_label("Stop at <|endoftext|>").uncheck()
     panel.get_by_label("Tokens to write").fill("5000")
     panel.get_by_role("button", name="Write", exact=True).click()
-    page.evaluate("""() => {
-      const look = ({ state }) => { window.kept = state.tree.nodes.length; };
-      setInterval(() => window.gptDemoLink.read(location.hash).then(look, () => {}), 100);
-    }""")
+    page.evaluate(
+        """() => LINK.then(({ read }) => {
+          const look = ({ state }) => { window.kept = state.tree.nodes.length; };
+          setInterval(() => read(location.hash).then(look, () => {}), 100);
+        })""".replace("LINK", scripts.module("playground/link.js"))
+    )
     page.wait_for_function("window.kept > 0")
     expect(root).to_have_attribute("data-state", "writing")
     page.reload()
@@ -572,8 +575,8 @@ def test_a_fork_goes_on_with_other_darts(lab: Playground) -> None:
 
 
 def test_the_tree_in_the_state_is_checked(lab: Playground) -> None:
-    told = lab.page.evaluate("""() => {
-      const { Tree } = window.gptDemoLab;
+    told = lab.page.evaluate(
+        """() => TREE.then(({ Tree }) => {
       const tree = new Tree();
       const way = tree.way({ steps: [], greedy: false, seed: 1 });
       let at = -1;
@@ -589,7 +592,8 @@ def test_the_tree_in_the_state_is_checked(lab: Playground) -> None:
       const branches = again.branches();
       again.remove(2);
       return { json, ids, branches, wrong, left: again.toJSON() };
-    }""")
+    })""".replace("TREE", scripts.module("playground/tree.js"))
+    )
     nodes = [[-1, 5, 0], [0, 6, 0], [1, 7, 0], [0, 9, -1], [3, 8, 0]]
     assert told["json"] == {"nodes": nodes, "ways": [{"steps": [], "greedy": False, "seed": 1}], "leaf": 4}
     assert told["ids"] == [5, 9, 8]

@@ -20,6 +20,7 @@ from gpt_demo.decoding.race import BeamsNow, Drawn, lane_of, race
 from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.store.folder import save_model
 from gpt_demo.text.tokenizer import byte_level
+from gpt_demo.ui import scripts
 from gpt_demo.ui.playground.payload import row_payload
 
 pytest_plugins = ["browser"]
@@ -587,11 +588,10 @@ def test_the_pages_dart_is_the_servers(app: App, page: Page) -> None:
         logits = (torch.randn(V, generator=generator) * scale).round(decimals=1)  # with ties
         us = [0.0, 0.999999, *(draw.random() for _ in range(200))]
         ids = page.evaluate(
-            """([{data, dtype, shift}, us]) => {
-              const S = window.gptDemoSampler;
+            """([{data, dtype, shift}, us]) => SAMPLER.then((S) => {
               const stages = S.trace(S.decodeRow(data, dtype, shift), [], []);
               return us.map((u) => S.dart(stages, u).id);
-            }""",
+            })""".replace("SAMPLER", scripts.module("playground/sampler.js")),
             [row_payload(logits), us],
         )
         assert ids == [hit(logits.double().softmax(0), u) for u in us]

@@ -8,22 +8,22 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from drawn import bare_page
 from playwright.sync_api import Browser, Page
 from torch import Tensor
 
 from gpt_demo.decoding.transforms import MinP, RepetitionPenalty, Stage, Temperature, TopK, TopP, Transform, trace
 from gpt_demo.errors import UserError
 from gpt_demo.text.tokenizer import make
+from gpt_demo.ui import scripts
 from gpt_demo.ui.playground.payload import row_payload, vocabulary_payload
 
 pytest_plugins = ["browser"]
-SCRIPT = (Path(__file__).parents[3] / "assets" / "playground/sampler.js").read_text(encoding="utf-8")
 NO_IDS = torch.empty(1, 0, dtype=torch.int64)
 TRANSFORMS: dict[str, type[Any]] = {t.name: t for t in (RepetitionPenalty, Temperature, TopK, TopP, MinP)}
 
@@ -31,7 +31,6 @@ Steps = list[tuple[str, float]]
 
 # Everything the tests ask of the page; arrays cross as base64, since JSON of 50,257 numbers is slow.
 HARNESS = """
-window.S = window.gptDemoSampler;
 window.pack = (array) => {
   const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
   let text = "";
@@ -60,12 +59,10 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def page(chromium: Browser) -> Iterator[Page]:
-    page = chromium.new_page()
-    page.set_content("<title>sampler</title>")
-    page.add_script_tag(content=SCRIPT)
-    page.add_script_tag(content=HARNESS)
-    yield page
-    page.close()
+    with bare_page(chromium) as page:
+        page.evaluate(f"{scripts.module('playground/sampler.js')}.then((S) => {{ window.S = S; }})")
+        page.add_script_tag(content=HARNESS)
+        yield page
 
 
 # Rows, settings, and the comparison -----------------------------------------------------------------------------------

@@ -18,8 +18,10 @@ from playwright.sync_api import Locator, Page, expect
 from starter import HOSTILE, make_starter
 
 from gpt_demo.decoding.beams import beam_search
+from gpt_demo.ui import scripts
 
 pytest_plugins = ["browser"]
+LINK = scripts.module("playground/link.js")
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[3]
@@ -87,14 +89,16 @@ def run_receipt(app: App, code: str) -> list[str]:
 
 def link(page: Page, payload: Any) -> str:
     """`payload` as the part of a link behind "#"."""
-    found: str = page.evaluate("payload => window.gptDemoLink.write(payload)", payload)
+    found: str = page.evaluate(f"payload => {LINK}.then(({{ write }}) => write(payload))", payload)
     return found
 
 
 def state_of(page: Page) -> dict[str, Any]:
     """What the address says, once it says it."""
     page.wait_for_function("location.hash.startsWith('#lab=')")
-    found: dict[str, Any] = page.evaluate("window.gptDemoLink.read(location.hash).then(payload => payload.state)")
+    found: dict[str, Any] = page.evaluate(
+        f"{LINK}.then(({{ read }}) => read(location.hash)).then(payload => payload.state)"
+    )
     return found
 
 
@@ -105,9 +109,9 @@ def expect_address(page: Page, state: dict[str, Any]) -> None:
           const sorted = (key, value) => value && typeof value === "object" && !Array.isArray(value)
             ? Object.fromEntries(Object.entries(value).sort()) : value;
           const text = (value) => JSON.stringify(value, sorted);
-          const said = window.gptDemoLink.read(location.hash);
+          const said = LINK.then(({ read }) => read(location.hash));
           return said.then((payload) => text(payload?.state) === text(wanted));
-        }""",
+        }""".replace("LINK", LINK),
         arg=state,
     )
 
@@ -389,7 +393,7 @@ def test_python_literals_survive_everything(visitor: Visitor, app: App) -> None:
     page = opened(visitor, app)
     texts = [HOSTILE, "\\", '"', "\\\"'", "\ud800", "\r\n\x7f\x85\u2028", "{}%s", "\U0001f9d9", "#", "", "é\\N{BULLET}"]
     value = [*texts, {'a"b': [1, 0.5, 1e-9, 1e21, True, False, None]}]
-    code = page.evaluate("value => window.gptDemoReceipt.py(value)", value)
+    code = page.evaluate(f"value => {scripts.module('playground/receipt.js')}.then(({{ py }}) => py(value))", value)
     assert code.isascii()
     namespace: dict[str, Any] = {}
     exec(f"value = {code}", namespace)
@@ -402,7 +406,7 @@ def test_python_literals_survive_everything(visitor: Visitor, app: App) -> None:
 def test_examples_set_their_state_and_say_what_to_look_for(visitor: Visitor, app: App) -> None:
     page = opened(visitor, app)
     enter(page, Prompt="My own text")
-    examples = page.evaluate("window.gptDemoLab.examples")
+    examples = page.evaluate(f"{scripts.module('playground/examples.js')}.then(({{ EXAMPLES }}) => EXAMPLES)")
     assert len(examples) >= 5
     for example in examples:
         press(page, "Examples")

@@ -18,8 +18,10 @@ from gpt_demo.decoding.darts import dart, hit
 from gpt_demo.decoding.transforms import chain, trace
 from gpt_demo.decoding.window import next_logits
 from gpt_demo.presenter.scenes import Sources, default_deck
+from gpt_demo.ui import scripts
 
 pytest_plugins = ["browser"]
+LINK = scripts.module("playground/link.js")
 pytestmark = pytest.mark.browser
 
 
@@ -216,7 +218,7 @@ def test_a_scene_is_tried_in_the_playground(visitor: Visitor, app: App) -> None:
     expect(presenter(page)).to_have_count(0)
     expect(page.locator(".lab-write").get_by_label("Prompt")).to_have_value('"Let it settle,"')
     page.wait_for_function("location.hash.startsWith('#lab=')")
-    state = page.evaluate("window.gptDemoLink.read(location.hash).then(payload => payload.state)")
+    state = page.evaluate(f"{LINK}.then(({{ read }}) => read(location.hash)).then(payload => payload.state)")
     assert [step for step in state["steps"] if step["name"] == "top_p"] == [{"name": "top_p", "value": 0.9}]
 
 
