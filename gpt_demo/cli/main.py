@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from gpt_demo.cli import models as commands_models
 from gpt_demo.cli.models import open_store, print_json
+from gpt_demo.decoding.steps import STEPS
 from gpt_demo.errors import UserError
 from gpt_demo.events import Evaluated, Event, Finished, Generated, Measured, Sampled, Started, Stepped, TokenChosen
 
@@ -91,7 +92,7 @@ def _train_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped or interrupted")
     settings = command.add_argument_group("settings, each overriding the preset")
     for name in FIELDS:
-        settings.add_argument("--" + name.replace("_", "-"), metavar="VALUE", dest=f"set_{name}", help=describe(name))
+        settings.add_argument(_option(name), metavar="VALUE", dest=f"set_{name}", help=describe(name))
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -198,32 +199,36 @@ def _generate_options(command: argparse.ArgumentParser) -> None:
     add("--prompt", default="", help="what the text begins with; empty: from <|endoftext|>")
     add("--max-new-tokens", type=int, default=50, metavar="N", help="tokens to write (default: 50)")
     add("--greedy", action="store_true", help="always the most probable token")
-    add("--temperature", type=float, default=1.0, metavar="T", help="0 is greedy (default: 1)")
-    add("--top-k", type=int, default=0, metavar="K", help="keep the K most probable tokens; 0: all")
-    add("--top-p", type=float, default=1.0, metavar="P", help="keep the fewest tokens that hold P of the probability")
-    add("--min-p", type=float, default=0.0, metavar="P", help="keep tokens at least P times as probable as the best")
-    add("--repetition-penalty", type=float, default=1.0, metavar="R", help="above 1: repeat less")
+    for step in STEPS.values():
+        greedy = "" if step.greedy is None else f"; {step.greedy:g}: greedy"
+        add(
+            _option(step.name), type=int if step.whole else float, default=step.off, metavar=step.field.upper()[:1],
+            help=f"{step.words} (default: {step.off:g}, off{greedy})",
+        )  # fmt: skip
     add("--beams", type=int, default=0, metavar="B", help="beam search with B beams instead of sampling")
     add("--length-penalty", type=float, default=1.0, metavar="A", help="of beam search: above 0 favours longer texts")
-    add("--seed", type=int, default=0, metavar="N", help="of the draws (default: 0)")
+    add("--seed", type=int, default=0, metavar="N", help="of the draws; the same as in the Playground (default: 0)")
+    add(
+        "--draw",
+        default="darts",
+        metavar="NAME",
+        help="darts (default), as on the page, or multinomial, as in the book",
+    )
     add("--precision", default="fp32", help="of the weights: fp32, bf16 or int8 (default: fp32)")
 
 
-def _generate(options: argparse.Namespace) -> int:
-    from gpt_demo.decoding.beams import beam_job
-    from gpt_demo.decoding.generate import Sampling, generate
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
-    sampling = Sampling(
-        temperature=0.0 if options.greedy else options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-        min_p=options.min_p,
-        repetition_penalty=options.repetition_penalty,
-        seed=options.seed,
-    )
+
+def _generate(options: argparse.Namespace) -> int:
+    from gpt_demo.decoding.generate import Sampling, generate, generate_beams
+
+    steps = {name: getattr(options, name) for name in STEPS} | ({"temperature": 0.0} if options.greedy else {})
+    sampling = Sampling(**steps, seed=options.seed, draw=options.draw)
     model = open_store().load(options.model, precision=options.precision)
     if options.beams:
-        events = beam_job(*model, options.prompt, options.beams, options.length_penalty, options.max_new_tokens)
+        events = generate_beams(*model, options.prompt, options.beams, options.length_penalty, options.max_new_tokens)
     else:
         events = generate(*model, options.prompt, sampling, options.max_new_tokens)
     if not options.json:

@@ -1,4 +1,4 @@
-"""Beam search: several paths followed at once, and the best one as text.
+"""Beam search: several paths followed at once, by themselves or as a lane of a race.
 
 Shapes: B batch (beams), V vocabulary.
 """
@@ -6,7 +6,6 @@ Shapes: B batch (beams), V vocabulary.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -14,13 +13,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from gpt_demo.decoding.generate import token_texts
 from gpt_demo.decoding.transforms import TopK
 from gpt_demo.decoding.window import MAX_NEW_TOKENS, Window
 from gpt_demo.errors import UserError, check_number, check_whole
-from gpt_demo.events import Event, Generated, TokenChosen
+from gpt_demo.events import Event
 from gpt_demo.model.gpt import GPT
-from gpt_demo.text.tokenizer import Tokenizer
 
 MAX_BEAMS = 64
 
@@ -148,32 +145,41 @@ class BeamSearch:
         return self.early_stopping is not True and reachable > event.best[-1].score
 
 
-# As text --------------------------------------------------------------------------------------------------------------
+# As a lane of a race --------------------------------------------------------------------------------------------------
 
 
-def beam_job(
-    model: GPT, tokenizer: Tokenizer, prompt: str, n_beams: int, length_penalty: float, max_new_tokens: int
-) -> Iterator[TokenChosen | Generated]:
-    """The best text of a beam search, its tokens told when the search is done. Raises UserError at the call."""
-    ids, V = tokenizer.encode(prompt), tokenizer.n_vocab
-    search = beam_search(model, ids, n_beams, max_new_tokens, length_penalty, tokenizer.end_of_text, n_vocab=V)
-    return _beam_events(search, tokenizer, prompt)
+@dataclass(frozen=True)
+class BeamsNow(Event):
+    """The beam lane of a race after one step: its best hypothesis so far."""
+
+    kind: ClassVar[str] = "beam_lane"
+    lane: int
+    ids: tuple[int, ...]
+    logprob: float  # of all of them, in the model's own distribution
+    done: bool
+    logprobs: tuple[float, ...]  # of each of them
 
 
-def _beam_events(
-    search: Iterator[BeamsAdvanced], tokenizer: Tokenizer, prompt: str
-) -> Iterator[TokenChosen | Generated]:
-    started = time.perf_counter()
-    logprobs: dict[tuple[int, ...], float] = {(): 0.0}
-    best = None
-    for step in search:
-        logprobs.update({h.ids: h.logprob for h in (*step.live, *step.finished)})
-        best = step.best[0] if step.best else best
-    assert best is not None  # a search has at least one step, and its last one finishes what is live
-    kept = [id for id in best.ids if id != tokenizer.end_of_text]
-    pieces = token_texts(tokenizer, kept) + [""] * (len(best.ids) - len(kept))
-    for i, (id, piece) in enumerate(zip(best.ids, pieces, strict=True)):
-        yield TokenChosen(id, piece, logprobs[best.ids[: i + 1]] - logprobs[best.ids[:i]])
-    speed = len(best.ids) / (time.perf_counter() - started)
-    reason = "end_of_text" if len(kept) < len(best.ids) else "length"
-    yield Generated(prompt + "".join(pieces), len(best.ids), speed, reason)
+class BeamLane:
+    """The beam search of a race; its rows come after those of the other lanes."""
+
+    def __init__(self, lane: int, search: BeamSearch) -> None:
+        self.lane = lane
+        self.search = search
+        self.event: BeamsAdvanced | None = None
+        self.live: tuple[Hypothesis, ...] = ()  # what goes on
+        self.logprobs: dict[tuple[int, ...], tuple[float, ...]] = {
+            (): ()
+        }  # token by token, of what may become the best
+
+    def advance(self, logits: Tensor) -> BeamsNow:
+        """One step, given logits (B, V) after each hypothesis that goes on (at first: after the prompt)."""
+        event, before = self.search.advance(logits, self.event), self.logprobs
+        sums = [h.logprob for h in self.live] or [0.0]
+        self.logprobs = {h.ids: before[h.ids] for h in event.best if h.ids in before} | {
+            h.ids: (*before[h.ids[:-1]], h.logprob - sums[h.parent]) for h in (*event.live, *event.finished)
+        }
+        done = not self.search.goes_on(event)
+        best = event.best[0] if done else max((*event.live, *event.best), key=lambda h: h.score)
+        self.event, self.live = event, () if done else event.live
+        return BeamsNow(self.lane, best.ids, best.logprob, done, self.logprobs[best.ids])

@@ -1,6 +1,6 @@
-"""From a model to text: generate() draws or picks one token after the other.
+"""From a model to text: generate() chooses one token after the other, generate_beams() searches for the best path.
 
-It is a generator of events and keeps nothing open between two of them: no inference mode, no changed model. A model in
+Both are generators of events and keep nothing open between two of them: no inference mode, no changed model. A model in
 training mode is put into eval mode for each step and back after it; a model that nobody trains meanwhile can be shared.
 
 Shapes: B batch, T time, V vocabulary.
@@ -8,18 +8,19 @@ Shapes: B batch, T time, V vocabulary.
 
 from __future__ import annotations
 
-import codecs
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from gpt_demo.decoding.darts import LARGEST_SEED
-from gpt_demo.decoding.transforms import LARGEST, Stage, Transform, chain, trace
+from gpt_demo.decoding.beams import BeamsAdvanced, beam_search
+from gpt_demo.decoding.darts import MAX_DARTS, DrawName, draw_of
+from gpt_demo.decoding.race import Choice, Lane, decode, how
+from gpt_demo.decoding.steps import STEPS
+from gpt_demo.decoding.transforms import Stage, Transform, trace
 from gpt_demo.decoding.window import MAX_NEW_TOKENS, Window, next_logits
-from gpt_demo.errors import check_number, check_whole
+from gpt_demo.errors import UserError, check_whole
 from gpt_demo.events import Generated, TokenChosen
 from gpt_demo.model.gpt import GPT
 from gpt_demo.text.tokenizer import Tokenizer
@@ -27,19 +28,22 @@ from gpt_demo.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is chosen: the settings of the transforms, and the seed of the draws. Raises UserError."""
+    """How a token is chosen: the settings of the five steps, and the draw. Raises UserError."""
 
-    temperature: float = 1.0  # 0 is greedy: the most probable token, always
+    temperature: float = 1.0  # 0 is greedy: always the most probable token
     top_k: int = 0  # 0 is off
     top_p: float = 1.0  # 1 is off
     min_p: float = 0.0  # 0 is off
     repetition_penalty: float = 1.0  # 1 is off
     seed: int = 0
+    draw: DrawName = "darts"
 
     def __post_init__(self) -> None:
-        check_number("temperature", self.temperature, 0, LARGEST, "0 is greedy, 1 turns it off")
-        check_whole("seed", self.seed, 0, LARGEST_SEED)
-        chain(self.temperature or 1.0, self.top_k, self.top_p, self.min_p, self.repetition_penalty)
+        how(self._settings())
+        draw_of(self.draw, self.seed)
+
+    def _settings(self) -> list[tuple[str, float]]:
+        return [(name, getattr(self, name)) for name in STEPS]
 
     @property
     def greedy(self) -> bool:
@@ -47,17 +51,12 @@ class Sampling:
 
     @property
     def transforms(self) -> tuple[Transform, ...]:
-        """What the logits pass before the choice. Greedy decoding heeds the repetition penalty and nothing else."""
-        if self.greedy:
-            return chain(repetition_penalty=self.repetition_penalty)
-        return chain(self.temperature, self.top_k, self.top_p, self.min_p, self.repetition_penalty)
+        """What the logits pass before the choice. With greedy decoding only the repetition penalty applies."""
+        return how(self._settings())[0]
 
-    def generator(self) -> torch.Generator | None:
-        """A generator of its own for the draws of one text, seeded; None where nothing is drawn."""
-        return None if self.greedy else torch.Generator().manual_seed(self.seed)
-
-
-# One token after the other --------------------------------------------------------------------------------------------
+    @property
+    def lane(self) -> Lane:
+        return Lane("", self.transforms, self.greedy)
 
 
 def generate(
@@ -80,61 +79,78 @@ def generate(
     `stop_at_end_of_text` is False: then it is a token like others. Bytes at the end that make no whole character become
     U+FFFD in the last event's text. Raises UserError at the call.
     """
-    check_whole("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS)
     ids = tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
-    window = Window(model, ids or [tokenizer.end_of_text], max_new_tokens, use_cache)
-    text = _Text(tokenizer)
     end = tokenizer.end_of_text if stop_at_end_of_text else None
-    return _generate(window, text, text.add(ids), sampling, max_new_tokens, end)
+    choices = choices_after(model, tokenizer, ids, sampling, max_new_tokens, end, use_cache=use_cache)
+    return _generated(choices, tokenizer, ids, max_new_tokens)
 
 
-def _generate(
-    window: Window, text: _Text, start: str, sampling: Sampling, max_new_tokens: int, end: int | None
+def choices_after(
+    model: GPT,
+    tokenizer: Tokenizer,
+    ids: list[int],
+    sampling: Sampling,
+    count: int,
+    end: int | None,
+    *,
+    use_cache: bool = True,
+) -> Iterator[Choice]:
+    """Every choice of `generate`, as the loop makes it. Raises UserError at the call."""  # fmt: skip
+    check_whole("max_new_tokens", count, 1, MAX_NEW_TOKENS)
+    start = ids or [tokenizer.end_of_text]
+    if not sampling.greedy and len(start) + count > MAX_DARTS:
+        raise UserError(f"Prompt and new tokens are {len(start) + count:,} tokens; up to {MAX_DARTS:,} can be drawn.")
+    window = Window(model, start, count, use_cache)
+    draw = draw_of(sampling.draw, sampling.seed)
+    steps = decode(window, tokenizer.n_vocab, len(start), [sampling.lane], draw, count, end)
+    return (step for step in steps if isinstance(step, Choice))
+
+
+def _generated(
+    choices: Iterator[Choice], tokenizer: Tokenizer, prompt: list[int], count: int
 ) -> Iterator[TokenChosen | Generated]:
-    transforms, generator = sampling.transforms, sampling.generator()
-    pieces, seconds = [start], 0.0
-    for n in range(1, max_new_tokens + 1):
+    decoder = tokenizer.stream_decoder()
+    pieces, seconds = ["".join(map(decoder.decode, prompt))], 0.0
+    for n in range(1, count + 1):
         began = time.perf_counter()
-        logits = window.logits().cpu()  # draws on the CPU: a seed means the same on every device
-        id, logprob = next_token(logits[:, : text.n_vocab], window.ids.cpu(), transforms, generator)
-        ended = id == end
-        window.append([id])
-        pieces.append(text.add([] if ended else [id], last=ended or n == max_new_tokens))
+        choice = next(choices)
+        piece = "" if choice.last else decoder.decode(choice.id)
+        if choice.last or n == count:
+            piece += decoder.finish()
+        pieces.append(piece)
         seconds += time.perf_counter() - began  # the time a reader keeps the event is not the model's
-        yield TokenChosen(id, pieces[-1], logprob)
-        if ended:
+        yield TokenChosen(choice.id, piece, choice.logprob)
+        if choice.last:
             break
-    yield Generated("".join(pieces), n, n / seconds, "end_of_text" if ended else "length")
+    yield Generated("".join(pieces), n, n / seconds, "end_of_text" if choice.last else "length")
 
 
-@torch.no_grad()
-def next_token(
-    logits: Tensor, ids: Tensor, transforms: Sequence[Transform], generator: torch.Generator | None
-) -> tuple[int, float]:
-    """Choose the token that follows the context ids (1, T), given its logits (V,) or (1, V).
-
-    With a generator it is one draw of torch.multinomial from the softmax of the transformed logits; without one it is
-    greedy: the highest of them, of equal ones the lowest id. Gives the id and the natural logarithm of its probability
-    in that distribution.
-    """
-    row = logits.reshape(1, -1).float()
-    for transform in transforms:
-        row = transform(row, ids)
-    probabilities = row.softmax(dim=1)
-    id = int(row.argmax(dim=1) if generator is None else torch.multinomial(probabilities, 1, generator=generator))
-    return id, probabilities[0, id].log().item()
+def generate_beams(
+    model: GPT, tokenizer: Tokenizer, prompt: str, n_beams: int, length_penalty: float, max_new_tokens: int
+) -> Iterator[TokenChosen | Generated]:
+    """The best text of a beam search, its tokens given when the search is done. Raises UserError at the call."""
+    ids, V = tokenizer.encode(prompt), tokenizer.n_vocab
+    search = beam_search(model, ids, n_beams, max_new_tokens, length_penalty, tokenizer.end_of_text, n_vocab=V)
+    return _beam_events(search, tokenizer, prompt)
 
 
-class _Text:
-    """Bytes of tokens in, characters out as soon as they are whole."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.n_vocab = tokenizer.n_vocab  # a model may have more: they mean nothing, and must not be chosen
-        self.token_bytes = tokenizer.token_bytes
-        self.decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def add(self, ids: list[int], last: bool = False) -> str:
-        return self.decoder.decode(b"".join(map(self.token_bytes, ids)), final=last)
+def _beam_events(
+    search: Iterator[BeamsAdvanced], tokenizer: Tokenizer, prompt: str
+) -> Iterator[TokenChosen | Generated]:
+    started = time.perf_counter()
+    logprobs: dict[tuple[int, ...], float] = {(): 0.0}
+    best = None
+    for step in search:
+        logprobs.update({h.ids: h.logprob for h in (*step.live, *step.finished)})
+        best = step.best[0] if step.best else best
+    assert best is not None  # a search has at least one step, and its last one finishes what is live
+    kept = [id for id in best.ids if id != tokenizer.end_of_text]
+    pieces = token_texts(tokenizer, kept) + [""] * (len(best.ids) - len(kept))
+    for i, (id, piece) in enumerate(zip(best.ids, pieces, strict=True)):
+        yield TokenChosen(id, piece, logprobs[best.ids[: i + 1]] - logprobs[best.ids[:i]])
+    speed = len(best.ids) / (time.perf_counter() - started)
+    reason = "end_of_text" if len(kept) < len(best.ids) else "length"
+    yield Generated(prompt + "".join(pieces), len(best.ids), speed, reason)
 
 
 def token_texts(tokenizer: Tokenizer, ids: list[int]) -> list[str]:

@@ -1,35 +1,152 @@
-"""Several strategies side by side from one prompt, under the same darts, decoded as one batch.
+"""The one loop that chooses tokens, for any number of strategies (lanes) decoded as one batch; and races of them.
+
+A single lane is how the Playground, the command line and the endpoints write.
 
 Shapes: B rows decoded as one batch, T time, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from gpt_demo.decoding.beams import BeamsAdvanced, BeamSearch, Hypothesis
-from gpt_demo.decoding.darts import LARGEST_SEED, dart, hit
-from gpt_demo.decoding.transforms import Transform, chain
+from gpt_demo.decoding.beams import BeamLane, BeamSearch, BeamsNow
+from gpt_demo.decoding.darts import Darts, Draw
+from gpt_demo.decoding.steps import STEPS
+from gpt_demo.decoding.transforms import Transform, in_order
 from gpt_demo.decoding.window import Window
 from gpt_demo.errors import UserError, check_number, check_whole
 from gpt_demo.events import Event
 from gpt_demo.model.gpt import GPT
 
+MAX_LANES, MAX_RACE = 12, 5000
+
+
+# Lanes ----------------------------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Lane:
-    """One strategy: transforms in their order and a dart, or greedy, or (in a race) beam search."""
+    """One strategy: transforms in their order and a draw, or greedy, or (in a race) beam search."""
 
     name: str
     transforms: tuple[Transform, ...] = ()
     greedy: bool = False
     beams: int = 0
     length_penalty: float = 1.0
+
+
+def lane_of(record: Mapping[str, Any]) -> Lane:
+    """A lane from JSON: {"name", "steps": [{"name", "value"}, ...] in order, "greedy", "beams", "length_penalty"}.
+
+    Steps at their off value are left out; temperature 0 is greedy. Raises UserError on unknown steps and impossible
+    values, and on what is not a lane.
+    """
+    try:
+        values = [(str(step["name"]), step["value"]) for step in record.get("steps") or ()]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            'A lane is {"name": ..., "steps": [{"name": ..., "value": ...}, ...]}; this one is not.'
+        ) from error
+    beams, length_penalty = record.get("beams", 0), record.get("length_penalty", 1.0)
+    check_whole("beams", beams, 0, 10)
+    check_number("length_penalty", length_penalty, -10, 10)
+    transforms, greedy = how(values, greedy=bool(record.get("greedy")))
+    return Lane(str(record.get("name", "")), transforms, greedy, beams, float(length_penalty))
+
+
+def how(values: Iterable[tuple[str, Any]], *, greedy: bool = False) -> tuple[tuple[Transform, ...], bool]:
+    """From settings of steps in their order: the transforms, and whether decoding is greedy.
+
+    With greedy decoding only the repetition penalty applies. Raises UserError.
+    """
+    values = list(values)
+    for name, value in values:
+        if name not in STEPS:
+            raise UserError(f"There is no step called {name[:40]!r}. Available: {', '.join(STEPS)}.")
+        STEPS[name].check(value, setting=True)
+    greedy = greedy or any(value == STEPS[name].greedy for name, value in values)
+    if greedy:
+        values = [(name, value) for name, value in values if name == "repetition_penalty"]
+    return in_order(values), greedy
+
+
+# The loop -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
+class Choice:
+    """A token that was chosen in a lane."""
+
+    lane: int
+    id: int
+    u: float | None  # the dart; None where there was none
+    logprob: float  # in the distribution it was chosen from, natural logarithm
+    last: bool  # the end-of-text token, which ends the lane
+    logits: Tensor  # the model's own, (V,)
+
+    @property
+    def raw_logprob(self) -> float:
+        """In the model's own distribution."""
+        return float(self.logits.double().log_softmax(0)[self.id])
+
+
+@torch.no_grad()
+def choose(
+    lane: int, strategy: Lane, logits: Tensor, ids: Tensor, draw: Draw, position: int, end: int | None = None
+) -> Choice:
+    """Choose the token after the context ids (1, T) from its logits (V,); `position` is the index it will have."""
+    row = logits[None]
+    for transform in strategy.transforms:
+        row = transform(row, ids)
+    id, u = (int(row[0].argmax()), None) if strategy.greedy else draw.pick(row[0], position)
+    return Choice(lane, id, u, float(row[0].double().log_softmax(0)[id]), id == end, logits)
+
+
+def decode(
+    window: Window, n_vocab: int, start: int, lanes: Sequence[Lane], draw: Draw, count: int, end: int | None
+) -> Iterator[Choice | BeamsNow]:
+    """Up to `count` tokens in each lane after what the window holds; `start` is the position of the first one.
+
+    Ids from `n_vocab` (the tokenizer's) on are never chosen. A lane ends with the token `end`.
+    """
+    places = [i for i, lane in enumerate(lanes) if not lane.beams]  # lanes with a row of their own, in row order
+    beams = next((_beam_lane(i, lane, count, end) for i, lane in enumerate(lanes) if lane.beams), None)
+    logits = window.logits().cpu()[:, :n_vocab].expand(len(places) + (beams is not None), -1)
+    rows, first = [0] * len(places), 0  # which row of the window each lane continues, and the first one of the beams
+    for position in range(start, start + count):
+        context = window.ids.cpu()  # draws on the CPU: a seed means the same on every device
+        chosen = [
+            choose(lane, lanes[lane], logits[i], context[rows[i]][None], draw, position, end)
+            for i, lane in enumerate(places)
+        ]
+        yield from chosen
+        going = [i for i, token in enumerate(chosen) if not token.last]
+        kept, new = [rows[i] for i in going], [chosen[i].id for i in going]
+        if beams is not None:
+            advanced = beams.advance(logits[len(places) :])
+            yield advanced
+            kept += [first + h.parent for h in beams.live]
+            new += [h.id for h in beams.live]
+            beams = None if advanced.done else beams
+        places = [places[i] for i in going]
+        if not new or position + 1 == start + count:
+            return
+        window.reorder(kept)
+        window.append(new)
+        rows, first = list(range(len(places))), len(places)
+        logits = window.logits().cpu()[:, :n_vocab]
+
+
+def _beam_lane(place: int, lane: Lane, count: int, end: int | None) -> BeamLane:
+    return BeamLane(place, BeamSearch(lane.beams, count, lane.length_penalty, end, early_stopping=False))
+
+
+# Races ----------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -47,136 +164,34 @@ class Drawn(Event):
     last: bool  # the end-of-text token, which ends the lane
 
 
-@dataclass(frozen=True)
-class BeamsNow(Event):
-    """The beam lane of a race after one step: its best hypothesis so far."""
-
-    kind: ClassVar[str] = "beam_lane"
-    lane: int
-    ids: tuple[int, ...]
-    logprob: float  # of all of them, in the model's own distribution
-    done: bool
-    logprobs: tuple[float, ...]  # of each of them
-
-
-@torch.no_grad()
-def choose(lane: int, how: Lane, logits: Tensor, ids: Tensor, u: float, end: int | None) -> Drawn:
-    """Choose the token after ids (1, T) from its logits (V,)."""
-    raw = logits.double().log_softmax(0)
-    row = logits[None]
-    for transform in how.transforms:
-        row = transform(row, ids)
-    final = row[0].double().softmax(0)
-    id = int(row[0].argmax()) if how.greedy else hit(final, u)
-    p = raw.exp()
-    rank = int((raw > raw[id]).sum()) + int((raw[:id] == raw[id]).sum())
-    return Drawn(
-        lane=lane,
-        id=id,
-        u=None if how.greedy else u,
-        logprob=float(final[id].log()),
-        raw_logprob=float(raw[id]),
-        rank=rank,
-        entropy=float(-torch.special.xlogy(p, p).sum()),
-        last=id == end,
-    )
-
-
 def race(
     model: GPT, n_vocab: int, prompt_ids: Sequence[int], lanes: Sequence[Lane], seed: int, count: int, end: int | None
 ) -> Iterator[Drawn | BeamsNow]:
     """All lanes go on from one prompt, decoded as one batch, the same dart for all at each position.
 
-    A single lane is how the Playground writes. `n_vocab` is the tokenizer's: ids beyond it are never chosen.
-    Raises UserError at the call on bad numbers.
+    `n_vocab` is the tokenizer's: ids beyond it are never chosen. Raises UserError at the call on bad numbers.
     """
-    check_whole("seed", seed, 0, LARGEST_SEED)
-    if not 1 <= count <= 5000 or not 1 <= len(lanes) <= 12:
-        raise UserError("Ask for 1 to 5,000 tokens in 1 to 12 lanes.")
+    darts = Darts(seed)
+    if not 1 <= count <= MAX_RACE or not 1 <= len(lanes) <= MAX_LANES:
+        raise UserError(f"Ask for 1 to {MAX_RACE:,} tokens in 1 to {MAX_LANES} lanes.")
     if sum(lane.beams > 0 for lane in lanes) > 1:
         raise UserError("Only one lane of a race can be a beam search.")
-    return _race(model, n_vocab, list(prompt_ids), lanes, seed, count, end)
+    prompt = list(prompt_ids)
+    steps = decode(Window(model, prompt, count), n_vocab, len(prompt), lanes, darts, count, end)
+    return (_drawn(step) if isinstance(step, Choice) else step for step in steps)
 
 
-def _race(
-    model: GPT, n_vocab: int, prompt: list[int], lanes: Sequence[Lane], seed: int, count: int, end: int | None
-) -> Iterator[Drawn | BeamsNow]:
-    window = Window(model, prompt, count)
-    places = [i for i, lane in enumerate(lanes) if not lane.beams]  # lanes with a row of their own, in row order
-    beams = next((_BeamLane(i, lane, count, end) for i, lane in enumerate(lanes) if lane.beams), None)
-    logits = window.logits().cpu()[:, :n_vocab].expand(len(places) + (beams is not None), -1)
-    rows, first = [0] * len(places), 0  # which row of the window each lane continues, and the first one of the beams
-    for step in range(count):
-        u = dart(seed, len(prompt) + step)
-        context = window.ids.cpu()
-        drawn = [choose(lane, lanes[lane], logits[i], context[rows[i]][None], u, end) for i, lane in enumerate(places)]
-        yield from drawn
-        going = [i for i, token in enumerate(drawn) if not token.last]
-        kept, new = [rows[i] for i in going], [drawn[i].id for i in going]
-        if beams is not None:
-            told = beams.advance(logits[len(places) :])
-            yield told
-            kept += [first + h.parent for h in beams.live]
-            new += [h.id for h in beams.live]
-            beams = None if told.done else beams
-        places = [places[i] for i in going]
-        if not new or step + 1 == count:
-            return
-        window.reorder(kept)
-        window.append(new)
-        rows, first = list(range(len(places))), len(places)
-        logits = window.logits().cpu()[:, :n_vocab]
-
-
-class _BeamLane:
-    """The beam search of a race; its rows come after those of the other lanes."""
-
-    def __init__(self, lane: int, how: Lane, count: int, end: int | None) -> None:
-        self.lane = lane
-        self.search = BeamSearch(how.beams, count, how.length_penalty, end, False)
-        self.event: BeamsAdvanced | None = None
-        self.live: tuple[Hypothesis, ...] = ()  # what goes on
-        self.logprobs: dict[tuple[int, ...], tuple[float, ...]] = {
-            (): ()
-        }  # token by token, of what may become the best
-
-    def advance(self, logits: Tensor) -> BeamsNow:
-        """One step, given logits (B, V) after each hypothesis that goes on (at first: after the prompt)."""
-        event, before = self.search.advance(logits, self.event), self.logprobs
-        sums = [h.logprob for h in self.live] or [0.0]
-        self.logprobs = {h.ids: before[h.ids] for h in event.best if h.ids in before} | {
-            h.ids: (*before[h.ids[:-1]], h.logprob - sums[h.parent]) for h in (*event.live, *event.finished)
-        }
-        done = not self.search.goes_on(event)
-        best = event.best[0] if done else max((*event.live, *event.best), key=lambda h: h.score)
-        self.event, self.live = event, () if done else event.live
-        return BeamsNow(self.lane, best.ids, best.logprob, done, self.logprobs[best.ids])
-
-
-OFF = {"repetition_penalty": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
-
-
-def lane_of(record: Mapping[str, Any]) -> Lane:
-    """A lane from JSON: {"name", "steps": [{"name", "value"}, ...] in order, "greedy", "beams", "length_penalty"}.
-
-    A step at its off value is left out; temperature 0 is greedy. Greedy heeds the repetition penalty and nothing else.
-    Raises UserError on unknown steps and impossible values, and on what is no lane at all.
-    """
-    try:
-        values = [(str(step["name"]), step["value"]) for step in record.get("steps") or ()]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(
-            'A lane is {"name": ..., "steps": [{"name": ..., "value": ...}, ...]}; this one is not.'
-        ) from error
-    unknown = [name for name, _ in values if name not in OFF]
-    if unknown:
-        raise UserError(f"There is no step called {unknown[0][:40]!r}. There are: {', '.join(OFF)}.")
-    greedy = bool(record.get("greedy")) or any(name == "temperature" and value == 0 for name, value in values)
-    transforms: list[Transform] = []
-    for name, value in values:
-        if not greedy or name == "repetition_penalty":
-            transforms += chain(**{name: value})
-    beams, length_penalty = record.get("beams", 0), record.get("length_penalty", 1.0)
-    check_whole("beams", beams, 0, 10)
-    check_number("length_penalty", length_penalty, -10, 10)
-    return Lane(str(record.get("name", "")), tuple(transforms), greedy, beams, float(length_penalty))
+@torch.no_grad()
+def _drawn(choice: Choice) -> Drawn:
+    raw, id = choice.logits.double().log_softmax(0), choice.id
+    p = raw.exp()
+    return Drawn(
+        lane=choice.lane,
+        id=id,
+        u=choice.u,
+        logprob=choice.logprob,
+        raw_logprob=float(raw[id]),
+        rank=int((raw > raw[id]).sum()) + int((raw[:id] == raw[id]).sum()),
+        entropy=float(-torch.special.xlogy(p, p).sum()),
+        last=choice.last,
+    )

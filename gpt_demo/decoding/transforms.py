@@ -1,4 +1,4 @@
-"""What stands between a model's logits and the draw: five transforms, and a trace of what each one did.
+"""The five transforms between a model's logits and the draw, and a trace of what each one did.
 
 A transform maps (logits (B, V) float32, ids (B, T) int64) to new logits (B, V); the ids are the context the logits
 belong to. Nothing is changed in place. A removed token has the logit -inf, and stays removed whatever comes after, so
@@ -11,22 +11,27 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from gpt_demo.errors import check_number, check_whole
-
-SMALLEST, LARGEST = 1e-9, 1e9  # for factors: beyond them float32 logits overflow, and inf - inf is NaN
+from gpt_demo.decoding.steps import STEPS
 
 
 class Transform(ABC):
-    """One step from logits to logits; `name` is what stages and messages call it."""
+    """One step from logits to logits: its name and the range of its one field are those of the table in steps.py.
+
+    Raises UserError on a value out of range.
+    """
 
     name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        step = STEPS[self.name]
+        step.check(getattr(self, step.field))
 
     @abstractmethod
     def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
@@ -44,9 +49,6 @@ class RepetitionPenalty(Transform):
     name: ClassVar[str] = "repetition_penalty"
     penalty: float
 
-    def __post_init__(self) -> None:
-        check_number(self.name, self.penalty, SMALLEST, LARGEST, "1 turns it off")
-
     def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
         seen = logits.gather(1, ids)
         return logits.scatter(1, ids, torch.where(seen < 0, seen * self.penalty, seen / self.penalty))
@@ -54,13 +56,10 @@ class RepetitionPenalty(Transform):
 
 @dataclass(frozen=True)
 class Temperature(Transform):
-    """Logits divided by `t`: below 1 sharpens, above 1 flattens, 1 is off. 0 is no temperature but greedy decoding."""
+    """Logits divided by `t`: below 1 sharpens, above 1 flattens, 1 is off. 0 is greedy decoding, not a temperature."""
 
     name: ClassVar[str] = "temperature"
     t: float
-
-    def __post_init__(self) -> None:
-        check_number(self.name, self.t, SMALLEST, LARGEST, "1 turns it off; 0 means greedy decoding and is none here")
 
     def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
         return logits / self.t
@@ -75,9 +74,6 @@ class TopK(Transform):
 
     name: ClassVar[str] = "top_k"
     k: int
-
-    def __post_init__(self) -> None:
-        check_whole(self.name, self.k, 0, None, "0 turns it off")
 
     def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
         if not 0 < self.k < logits.shape[1]:
@@ -98,9 +94,6 @@ class TopP(Transform):
 
     name: ClassVar[str] = "top_p"
     p: float
-
-    def __post_init__(self) -> None:
-        check_number(self.name, self.p, 0, 1, "1 turns it off", open_low=True)
 
     def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
         if self.p == 1:  # rounding in the sum would cut the tail
@@ -123,12 +116,14 @@ class MinP(Transform):
     name: ClassVar[str] = "min_p"
     p: float
 
-    def __post_init__(self) -> None:
-        check_number(self.name, self.p, 0, 1, "0 turns it off")
-
     def __call__(self, logits: Tensor, ids: Tensor) -> Tensor:
         probabilities = logits.softmax(dim=1)
         return logits.masked_fill(probabilities < self.p * probabilities.amax(dim=1, keepdim=True), -torch.inf)
+
+
+TRANSFORMS: dict[str, Callable[[Any], Transform]] = {
+    cls.name: cls for cls in (RepetitionPenalty, Temperature, TopK, TopP, MinP)
+}
 
 
 def chain(
@@ -138,19 +133,22 @@ def chain(
     min_p: float = 0.0,
     repetition_penalty: float = 1.0,
 ) -> tuple[Transform, ...]:
-    """The transforms in the order they are applied in, those that are off left out.
+    """The transforms in the order of the table, those that are off left out.
 
-    Temperature 0 means greedy decoding, which is the caller's choice and no transform (see `decoding.Sampling`): here
-    it raises UserError, as every other value out of range does.
+    Temperature 0 means greedy decoding, which is the caller's choice and no transform (see `Sampling`): here it raises
+    UserError, as every other value out of range does.
     """
-    steps: list[tuple[Transform, bool]] = [
-        (RepetitionPenalty(repetition_penalty), repetition_penalty != 1),
-        (Temperature(temperature), temperature != 1),
-        (TopK(top_k), top_k != 0),
-        (TopP(top_p), top_p != 1),
-        (MinP(min_p), min_p != 0),
-    ]
-    return tuple(transform for transform, on in steps if on)
+    values = {
+        "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+    }  # fmt: skip
+    return in_order((name, values[name]) for name in STEPS)
+
+
+def in_order(values: Iterable[tuple[str, Any]]) -> tuple[Transform, ...]:
+    """The transforms of (name, value) in the order given, those that are off left out. Raises UserError."""
+    made = [(TRANSFORMS[name](value), value != STEPS[name].off) for name, value in values]
+    return tuple(transform for transform, on in made if on)
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no single truth value

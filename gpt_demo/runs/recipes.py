@@ -181,7 +181,7 @@ def _steps_done(folder: RunFolder) -> int:
 BEST = "-best"  # what the name of a run's best model ends in
 MAY_CHANGE = {
     "epochs", "max_steps", "eval_interval", "eval_batches", "sample_interval", "sample_prompt", "sample_tokens",
-    "sample_temperature", "sample_top_k", "target_loss", "save_seconds",
+    "sample_temperature", "sample_top_k", "sample_draw", "target_loss", "save_seconds",
 }  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from gpt_demo.decoding.generate import Sampling
 from gpt_demo.decoding.window import MAX_NEW_TOKENS
 from gpt_demo.errors import UserError, check_whole
 from gpt_demo.model.gpt import GPTConfig
@@ -44,9 +43,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """UserError where a sample, in the middle of the run, could not be drawn."""
-        train = self.train
-        Sampling(temperature=train.sample_temperature, top_k=train.sample_top_k, seed=train.seed)
-        check_whole("sample_tokens", train.sample_tokens, 1, MAX_NEW_TOKENS)
+        _ = self.train.sampling
+        check_whole("sample_tokens", self.train.sample_tokens, 1, MAX_NEW_TOKENS)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         return {"data": asdict(self.data), "model": self.model.to_dict(), "train": asdict(self.train)}
@@ -129,6 +127,7 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     "sample_tokens": ("Sample length", "tokens per sample"),
     "sample_temperature": ("Sample temperature", "0: always the most probable token"),
     "sample_top_k": ("Sample top-k", "keep the k most probable tokens; 0: all"),
+    "sample_draw": ("Sample draws", "darts as in the Playground, or the book's torch.multinomial"),
     "target_loss": ("Target loss", "stop once the validation loss is as low as this; 0: off"),
     "save_seconds": ("Save every", "seconds from one checkpoint to the next; 0: after every step"),
     "seed": ("Seed", "of the weights, the order of the batches, dropout and the samples"),
@@ -166,7 +165,8 @@ PRESETS: dict[str, RunConfig] = {
         TrainConfig(
             epochs=10, max_steps=0, batches="windows", batch_size=2, learning_rate=4e-4, min_learning_rate=None,
             warmup_steps=0, decay="all", grad_clip=0.0, eval_interval=5, eval_batches=5, sample_interval=0,
-            sample_prompt="Every effort moves you", precision="fp32", init="pytorch",
+            sample_prompt="Every effort moves you", sample_draw="multinomial", precision="fp32",
+            init="pytorch",
         ),
     ),
     # Random batches for a fixed number of steps, losses estimated on random batches.

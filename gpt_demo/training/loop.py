@@ -15,7 +15,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from gpt_demo.decoding.generate import Sampling, generate
+from gpt_demo.decoding.generate import generate
 from gpt_demo.devices import autocast
 from gpt_demo.errors import UserError
 from gpt_demo.events import Evaluated, Finished, Generated, Sampled, Stepped, finite
@@ -196,9 +196,8 @@ def _remember_weights(state: TrainState) -> None:
 
 def sample(model: GPT, tokenizer: Tokenizer, config: TrainConfig) -> str:
     """The fixed prompt continued, with the same draws at every step."""
-    sampling = Sampling(temperature=config.sample_temperature, top_k=config.sample_top_k, seed=config.seed)
     text = config.sample_prompt
-    for event in generate(model, tokenizer, config.sample_prompt, sampling, config.sample_tokens):
+    for event in generate(model, tokenizer, config.sample_prompt, config.sampling, config.sample_tokens):
         if isinstance(event, Generated):
             text = event.text
     return text

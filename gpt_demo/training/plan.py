@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from gpt_demo.decoding.darts import DrawName
+from gpt_demo.decoding.generate import Sampling
 from gpt_demo.devices import Precision
 from gpt_demo.errors import UserError
 from gpt_demo.model.gpt import Init
@@ -15,7 +17,7 @@ Decay = Literal["matrices", "all"]
 Trainable = Literal["all", "last_blocks", "lora"]
 CHOICES = {
     "batches": get_args(Batches), "decay": get_args(Decay), "precision": get_args(Precision), "init": get_args(Init),
-    "trainable": get_args(Trainable),
+    "trainable": get_args(Trainable), "sample_draw": get_args(DrawName),
 }  # fmt: skip
 
 
@@ -43,6 +45,7 @@ class TrainConfig:
     sample_tokens: int = 50
     sample_temperature: float = 0.0  # 0: greedy
     sample_top_k: int = 0
+    sample_draw: DrawName = "darts"
     target_loss: float = 0.0  # stop when the validation loss is as low as this
     save_seconds: float = 20.0  # from one checkpoint to the next; 0: after every step
     seed: int = 123
@@ -73,6 +76,11 @@ class TrainConfig:
             raise UserError(f"learning_rate is {self.learning_rate}; it must be above 0, for example 0.001.")
         if not self.epochs and not self.max_steps:
             raise UserError("epochs and max_steps are both 0, so the run would never end. Set one of them.")
+
+    @property
+    def sampling(self) -> Sampling:
+        """How samples are drawn. Raises UserError where a setting is out of range."""
+        return Sampling(self.sample_temperature, self.sample_top_k, seed=self.seed, draw=self.sample_draw)
 
     def window_length(self, n_ctx: int) -> int:
         """Tokens per window, T, in training and evaluation, of a model with this context."""

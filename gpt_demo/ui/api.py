@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from gpt_demo.decoding.generate import Sampling, generate, next_token_stages
+from gpt_demo.decoding.steps import STEPS
 from gpt_demo.decoding.transforms import Stage
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Generated, TokenChosen
@@ -53,9 +54,15 @@ class Api:
         repetition_penalty: float = 1.0,
         seed: int = 0,
     ) -> Iterator[dict[str, Any]]:
-        """Continue the prompt: a stream of {"text": all so far, "tokens": [{"id", "text", "logprob"}, ...]}."""
+        """Continue the prompt: a stream of {"text": all so far, "tokens": [{"id", "text", "logprob"}, ...]}.
+
+        The same seed gives the same text as the Playground and the command line.
+        """
         with sentences(plain=True):
-            sampling = _sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed)
+            sampling = _sampling(
+                seed, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+                repetition_penalty=repetition_penalty,
+            )  # fmt: skip
             length = _whole("max_new_tokens", max_new_tokens)
             check_length(self.services.limits, length)
             gpt, tokenizer = self._load(model)
@@ -81,7 +88,9 @@ class Api:
     ) -> dict[str, Any]:
         """Every stage from the model's own distribution to what is drawn from, each with its top_n tokens."""
         with sentences(plain=True):
-            sampling = _sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+            sampling = _sampling(
+                temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
+            )
             count = _whole("top_n", top_n)
             gpt, tokenizer = self._load(model)
             stages = next_token_stages(gpt, tokenizer, _text("prompt", prompt), sampling)
@@ -173,17 +182,11 @@ def _told(event: Event) -> dict[str, Any]:
     return record
 
 
-def _sampling(
-    temperature: Any, top_k: Any, top_p: Any, min_p: Any, repetition_penalty: Any, seed: Any = 0
-) -> Sampling:  # fmt: skip
-    return Sampling(
-        _number("temperature", temperature),
-        _whole("top_k", top_k),
-        _number("top_p", top_p),
-        _number("min_p", min_p),
-        _number("repetition_penalty", repetition_penalty),
-        _whole("seed", seed),
-    )
+def _sampling(seed: Any = 0, **steps: Any) -> Sampling:
+    values: dict[str, Any] = {"seed": _whole("seed", seed)}
+    for name, value in steps.items():
+        values[name] = (_whole if STEPS[name].whole else _number)(name, value)
+    return Sampling(**values)
 
 
 def _stage(stage: Stage, tokenizer: Tokenizer, count: int) -> dict[str, Any]:

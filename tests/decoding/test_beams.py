@@ -11,8 +11,8 @@ import torch
 from conftest import Tiny
 from peaked import PROMPT, peaked, transformers_twin
 
-from gpt_demo.decoding.beams import BeamsAdvanced, Hypothesis, beam_job, beam_search
-from gpt_demo.decoding.generate import Sampling, generate
+from gpt_demo.decoding.beams import BeamsAdvanced, Hypothesis, beam_search
+from gpt_demo.decoding.generate import Sampling, generate, generate_beams
 from gpt_demo.errors import UserError
 from gpt_demo.events import Generated, TokenChosen
 from gpt_demo.model.gpt import GPT
@@ -166,7 +166,7 @@ def test_beam_job_tells_the_best_hypothesis(tiny: Tiny, end: int | None) -> None
         model.wte.weight[256] *= -1 if end is None else 1 + end
     ids = tokenizer.encode(TEXT)
     *_, last = beam_search(model, ids, 3, 6, 1.0, tokenizer.end_of_text)
-    *tokens, finished = beam_job(model, tokenizer, TEXT, 3, 1.0, 6)
+    *tokens, finished = generate_beams(model, tokenizer, TEXT, 3, 1.0, 6)
     chosen = [event for event in tokens if isinstance(event, TokenChosen)]
     assert tuple(event.id for event in chosen) == last.best[0].ids
     assert math.fsum(event.logprob for event in chosen) == pytest.approx(last.best[0].logprob)
@@ -187,11 +187,11 @@ def test_beams_choose_no_id_beyond_the_tokenizer(tiny: Tiny) -> None:
     assert max(map(max, free)) >= tokenizer.n_vocab  # else the test shows nothing
     held = [h.ids for step in beam_search(model, ids, 3, 6, n_vocab=tokenizer.n_vocab) for h in step.live]
     assert max(map(max, held)) < tokenizer.n_vocab
-    told = [event.id for event in beam_job(model, tokenizer, TEXT, 3, 1.0, 6) if isinstance(event, TokenChosen)]
+    told = [event.id for event in generate_beams(model, tokenizer, TEXT, 3, 1.0, 6) if isinstance(event, TokenChosen)]
     assert max(told) < tokenizer.n_vocab
 
 
 @pytest.mark.parametrize(("beams", "length", "penalty"), [(0, 5, 1.0), (-1, 5, 1.0), (3, 0, 1.0), (3, 5, math.nan)])
 def test_beam_job_refuses_at_the_call(tiny: Tiny, beams: int, length: int, penalty: float) -> None:
     with pytest.raises(UserError):
-        beam_job(tiny(), byte_level(), TEXT, beams, penalty, length)
+        generate_beams(tiny(), byte_level(), TEXT, beams, penalty, length)

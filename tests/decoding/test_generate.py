@@ -15,7 +15,9 @@ from peaked import PROMPT, peaked, transformers_twin
 from torch import Tensor
 
 from gpt_demo.decoding.beams import beam_search
-from gpt_demo.decoding.generate import Sampling, generate, next_token, next_token_stages, token_texts
+from gpt_demo.decoding.darts import MAX_DARTS, Darts, dart, draw_of, hit
+from gpt_demo.decoding.generate import Sampling, generate, next_token_stages, token_texts
+from gpt_demo.decoding.race import Lane, choose
 from gpt_demo.decoding.transforms import chain
 from gpt_demo.errors import UserError
 from gpt_demo.events import Generated, TokenChosen
@@ -81,7 +83,8 @@ def test_greedy_logprobs_are_those_of_the_model_after_the_penalty() -> None:
 
 
 def test_greedy_takes_the_lowest_id_of_equal_ones() -> None:
-    assert next_token(torch.tensor([0.0, 2.0, 2.0, 2.0]), torch.tensor([[0]]), (), None)[0] == 1
+    logits = torch.tensor([0.0, 2.0, 2.0, 2.0])
+    assert choose(0, GREEDY.lane, logits, torch.tensor([[0]]), Darts(1), 0).id == 1
 
 
 @torch.no_grad()
@@ -93,14 +96,26 @@ def plain_loop(model: GPT, ids: list[int], sampling: Sampling, n: int) -> list[i
         row = model(context)[0][:, -1]
         for transform in sampling.transforms:
             row = transform(row, context)
-        draw = row.argmax() if sampling.greedy else torch.multinomial(row.softmax(1), 1, generator=generator)
-        ids = [*ids, int(draw)]
+        if sampling.greedy:
+            ids = [*ids, int(row.argmax())]
+        elif sampling.draw == "darts":
+            ids = [*ids, hit(row[0].double().softmax(0), dart(sampling.seed, len(ids)))]
+        else:
+            ids = [*ids, int(torch.multinomial(row.softmax(1), 1, generator=generator))]
     return ids[-n:]
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
 @pytest.mark.parametrize(
-    "sampling", [GREEDY, Sampling(seed=3), Sampling(0.7, 40, 0.9, 0.01, 1.2, seed=4)], ids=["greedy", "plain", "all"]
+    "sampling",
+    [
+        GREEDY,
+        Sampling(seed=3),
+        Sampling(0.7, 40, 0.9, 0.01, 1.2, seed=4),
+        Sampling(seed=3, draw="multinomial"),
+        Sampling(0.7, 40, 0.9, 0.01, 1.2, seed=4, draw="multinomial"),
+    ],
+    ids=["greedy", "plain", "all", "books", "books-all"],
 )
 @pytest.mark.parametrize("length", [1, 9, 16, 40], ids=lambda n: f"prompt{n}")
 def test_equals_a_plain_loop_beyond_the_context(use_cache: bool, sampling: Sampling, length: int) -> None:
@@ -113,13 +128,15 @@ def test_equals_a_plain_loop_beyond_the_context(use_cache: bool, sampling: Sampl
 def test_a_draw_is_the_books_draw() -> None:
     """Top-k first and then the temperature, as the book does it, is the same distribution to the bit."""
     logits = torch.randn(1, 300, generator=torch.Generator().manual_seed(5)) * 3
-    ours, books = torch.Generator().manual_seed(123), torch.Generator().manual_seed(123)
+    lane = Lane("", chain(temperature=1.4, top_k=25))
+    ours, books = draw_of("multinomial", 123), torch.Generator().manual_seed(123)
     cut = logits.masked_fill(logits < logits.topk(25).values[:, -1:], -torch.inf)
     for _ in range(50):
-        id, logprob = next_token(logits, torch.tensor([[0]]), chain(temperature=1.4, top_k=25), ours)
+        choice = choose(0, lane, logits[0], torch.tensor([[0]]), ours, 7)
         probabilities = (cut / 1.4).softmax(dim=1)
-        assert id == int(torch.multinomial(probabilities, 1, generator=books))
-        assert logprob == pytest.approx(math.log(probabilities[0, id]), abs=1e-6)
+        assert choice.id == int(torch.multinomial(probabilities, 1, generator=books))
+        assert choice.logprob == pytest.approx(math.log(probabilities[0, choice.id]), abs=1e-6)
+        assert choice.u is None
 
 
 def test_the_seed_decides_and_the_global_generator_is_left_alone() -> None:
@@ -290,6 +307,7 @@ def test_tokens_outside_of_the_vocabulary_are_refused_at_the_call(bad: int) -> N
         {"repetition_penalty": 0.0},
         {"seed": -1},
         {"seed": 1.5},
+        {"seed": 2**32},
         {"temperature": 0.0, "top_p": 1.5},
     ],
 )
@@ -298,7 +316,20 @@ def test_bad_sampling_gets_a_sentence(bad: dict[str, Any]) -> None:
         Sampling(**bad)
 
 
-def test_greedy_is_a_choice_that_heeds_only_the_penalty() -> None:
+def test_a_draw_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(UserError, match=r"There is no draw called 'dice'. Available: darts, multinomial."):
+        Sampling(draw="dice")  # type: ignore[arg-type]
+
+
+def test_a_prompt_that_leaves_no_darts_is_refused_at_the_call() -> None:
+    ids = [1] * (MAX_DARTS - 4)
+    assert generate(peaked(), TOKENIZER, ids, GREEDY, 5)
+    assert generate(peaked(), TOKENIZER, ids, Sampling(), 4)
+    with pytest.raises(UserError, match="1,000,001 tokens; up to 1,000,000 can be drawn"):
+        generate(peaked(), TOKENIZER, ids, Sampling(), 5)
+
+
+def test_with_greedy_decoding_only_the_repetition_penalty_applies() -> None:
     assert Sampling(0, 5, 0.5, 0.1, 1.1).transforms == chain(repetition_penalty=1.1)
     assert Sampling(0).greedy
     assert not Sampling().greedy

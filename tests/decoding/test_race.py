@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import torch
 from peaked import PROMPT, peaked
+from torch import Tensor
 
-from gpt_demo.decoding.beams import beam_search
+from gpt_demo.decoding.beams import BeamsNow, beam_search
 from gpt_demo.decoding.darts import dart, hit
 from gpt_demo.decoding.generate import Sampling, generate
-from gpt_demo.decoding.race import BeamsNow, Drawn, Lane, choose, lane_of, race
+from gpt_demo.decoding.race import Drawn, Lane, lane_of, race
 from gpt_demo.decoding.transforms import RepetitionPenalty, Temperature, TopK, TopP, chain, trace
 from gpt_demo.errors import UserError
 from gpt_demo.events import TokenChosen
-from gpt_demo.model.gpt import GPT
+from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.text.tokenizer import byte_level
 
 GREEDY = Lane("greedy", greedy=True)
@@ -81,6 +82,17 @@ def check_same(ours: Sequence[Drawn], expected: Sequence[Drawn], tolerance: floa
         assert numbers == pytest.approx((theirs.logprob, theirs.raw_logprob, theirs.entropy), abs=tolerance)
 
 
+class FixedRow(GPT):
+    """A model that always gives the same logits."""
+
+    def __init__(self, row: list[float]) -> None:
+        super().__init__(GPTConfig(n_vocab=len(row), n_ctx=16, n_embd=4, n_head=1, n_layer=1))
+        self.row = torch.tensor([row])
+
+    def head(self, x: Tensor) -> Tensor:
+        return self.row.expand(len(x), -1)
+
+
 # Races ----------------------------------------------------------------------------------------------------------------
 
 
@@ -94,20 +106,19 @@ def test_a_lane_of_a_batch_is_the_lane_alone_and_a_plain_loop(n_ctx: int) -> Non
             check_same(of(together, i), plain_loop(model, PROMPT, lane, 5, 20))
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.3])
 @pytest.mark.parametrize("penalty", [1.0, 1.4])
 @pytest.mark.parametrize("n_ctx", [48, 12])
-def test_the_greedy_lane_is_generate(penalty: float, n_ctx: int) -> None:
-    model, lane = (
-        peaked(n_ctx=n_ctx),
-        lane_of({"greedy": True, "steps": [{"name": "repetition_penalty", "value": penalty}]}),
-    )
-    sampling = Sampling(temperature=0, repetition_penalty=penalty)
+def test_a_lane_is_generate_with_the_same_seed(temperature: float, penalty: float, n_ctx: int) -> None:
+    steps = {"repetition_penalty": penalty, "temperature": temperature}
+    lane = lane_of({"steps": [{"name": name, "value": value} for name, value in steps.items()]})
+    model, sampling = peaked(n_ctx=n_ctx), Sampling(**steps, seed=5)  # type: ignore[arg-type]
     events = generate(model, byte_level(), PROMPT, sampling, 25, stop_at_end_of_text=False)
     expected = [event for event in events if isinstance(event, TokenChosen)]
     drawn = of(run([DRAWN, lane], 25, model=model), 1)
     assert [d.id for d in drawn] == [event.id for event in expected]
     assert [d.logprob for d in drawn] == pytest.approx([event.logprob for event in expected], abs=1e-5)
-    assert {d.u for d in drawn} == {None}
+    assert {d.u is None for d in drawn} == {temperature == 0}
 
 
 @pytest.mark.parametrize("n_ctx", [48, 12])
@@ -204,16 +215,16 @@ def test_bad_races_are_refused_at_the_call(change: Mapping[str, Any], sentence: 
 
 
 def test_of_equal_tokens_the_lower_id_ranks_first() -> None:
-    logits, ids = torch.tensor([1.0, 2.0, 1.0, 2.0, 1.0]), torch.tensor([[0]])
-    drawn = [choose(0, Lane("flat"), logits, ids, u, 4) for u in (0.0, 0.4, 0.7, 0.85, 0.99)]
-    assert [(d.id, d.rank, d.last) for d in drawn] == [
-        (1, 0, False),
-        (3, 1, False),
-        (0, 2, False),
-        (2, 3, False),
-        (4, 4, True),
-    ]
-    assert choose(0, GREEDY, logits, ids, 0.99, None).id == 1
+    """Probabilities 0.37, 0.37, 0.13, 0.13 ... of ids 1, 3, 0, 2, 4: every dart's token and rank by hand."""
+    flat = FixedRow([1.0, 2.0, 1.0, 2.0, 1.0])
+    drawn = [of(run([Lane("flat")], 1, 4, seed, model=flat, prompt=[0], n_vocab=5), 0)[0] for seed in range(40)]
+    for d in drawn:
+        assert d.u is not None
+        p = math.exp(1) / (2 * math.exp(1) + 3)
+        place = int(d.u // p) if d.u < 2 * p else 2 + int((d.u - 2 * p) // (p / math.e))
+        assert (d.id, d.rank, d.last) == ([1, 3, 0, 2, 4][place], place, place == 4)
+    assert len({d.rank for d in drawn}) == 5
+    assert of(run([GREEDY], 1, model=flat, prompt=[0], n_vocab=5), 0)[0].id == 1
 
 
 # Lanes from JSON ------------------------------------------------------------------------------------------------------
@@ -227,7 +238,7 @@ def test_steps_keep_their_order_and_those_that_are_off_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("greedy", [{"greedy": True}, {"steps": [{"name": "temperature", "value": 0}]}])
-def test_greedy_heeds_the_penalty_and_nothing_else(greedy: dict[str, Any]) -> None:
+def test_with_greedy_decoding_only_the_repetition_penalty_applies(greedy: dict[str, Any]) -> None:
     others = [{"name": "top_k", "value": 3}, {"name": "repetition_penalty", "value": 2}]
     lane = lane_of({**greedy, "steps": greedy.get("steps", []) + others})
     assert lane.greedy
@@ -240,6 +251,7 @@ def test_greedy_heeds_the_penalty_and_nothing_else(greedy: dict[str, Any]) -> No
         ({"steps": [{"name": "top_q", "value": 1}]}, "no step called 'top_q'"),
         ({"steps": [{"name": "x" * 1000, "value": 1}]}, "no step called"),
         ({"steps": [{"name": "top_k", "value": -1}]}, "top_k is -1"),
+        ({"greedy": True, "steps": [{"name": "top_k", "value": -1}]}, "top_k is -1"),
         ({"steps": [{"name": "top_p", "value": 1.5}]}, "top_p is 1.5"),
         ({"steps": [{"name": "temperature", "value": None}]}, "temperature is None"),
         ({"steps": [{"name": "temperature", "value": "0.8"}]}, "temperature is '0.8'"),

@@ -70,7 +70,7 @@ def weights(model: GPT) -> dict[str, Tensor]:
             "target_loss", "save_seconds", "seed", "window",
         )],
         ("learning_rate", (0, -1e-3, math.nan, math.inf)),
-        *[(name, ("sideways", "")) for name in ("batches", "decay", "precision", "init", "trainable")],
+        *[(name, ("sideways", "")) for name in ("batches", "decay", "precision", "init", "trainable", "sample_draw")],
     ],
 )  # fmt: skip
 def test_impossible_settings_are_refused_by_name(name: str, values: tuple[Any, ...]) -> None:
@@ -414,6 +414,7 @@ def test_samples_use_the_prompt_the_seed_and_the_settings(tiny: Any) -> None:
     assert all(text.startswith("The ") for text in drawn)
     assert drawn == samples(sample_temperature=1.5)
     assert drawn != samples(sample_temperature=1.5, sample_top_k=2)
+    assert drawn != samples(sample_temperature=1.5, sample_draw="multinomial")
     assert samples() == samples(sample_temperature=0.7, sample_top_k=1), "one token left is the greedy choice"
 
 

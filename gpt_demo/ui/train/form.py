@@ -41,7 +41,7 @@ FOLDED = {
     ),
     "Watching": (
         "sample_prompt", "eval_interval", "eval_batches", "sample_interval", "sample_tokens", "sample_temperature",
-        "sample_top_k", "save_seconds",
+        "sample_top_k", "sample_draw", "save_seconds",
     ),
 }  # fmt: skip
 ORDER = (*SHOWN, *(name for names in FOLDED.values() for name in names))

@@ -14,9 +14,9 @@ import torch
 from browser import App, Visitor, start_app
 from playwright.sync_api import Browser, Locator, Page, Request, expect
 
-from gpt_demo.decoding.beams import BeamsAdvanced, Hypothesis, beam_search
+from gpt_demo.decoding.beams import BeamsAdvanced, BeamsNow, Hypothesis, beam_search
 from gpt_demo.decoding.darts import LARGEST_SEED, dart, hit
-from gpt_demo.decoding.race import BeamsNow, Drawn, lane_of, race
+from gpt_demo.decoding.race import Drawn, lane_of, race
 from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.store.folder import save_model
 from gpt_demo.text.tokenizer import byte_level
