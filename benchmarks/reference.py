@@ -4,7 +4,7 @@
 - nanoGPT: Karpathy's loop on a CPU: fused layers, fused AdamW, clipping, optionally bfloat16 autocast; no compilation.
 - transformers: GPT2LMHeadModel in the plainest loop that its documentation shows, float32.
 
-All heads are tied to the token embedding and dropout is 0, so that every loop has the same parameters and model FLOPs.
+The benchmark's configurations have a tied head and no dropout, so that every loop has the same parameters and FLOPs.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class BookAttention(nn.Module):
         self.n_head = config.n_head
         self.query, self.key, self.value = (nn.Linear(C, C, bias=config.qkv_bias) for _ in range(3))
         self.out = nn.Linear(C, C)
+        self.dropout = nn.Dropout(config.dropout)
         self.register_buffer("mask", torch.ones(config.n_ctx, config.n_ctx).triu(diagonal=1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +58,7 @@ class BookAttention(nn.Module):
         q, k, v = (layer(x).view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for layer in layers)
         scores = q @ k.transpose(2, 3)
         scores.masked_fill_(self.mask.bool()[:T, :T], -torch.inf)
-        weights = torch.softmax(scores / math.sqrt(C // self.n_head), dim=-1)
+        weights = self.dropout(torch.softmax(scores / math.sqrt(C // self.n_head), dim=-1))
         context = (weights @ v).transpose(1, 2).contiguous().view(B, T, C)
         out: Tensor = self.out(context)
         return out
@@ -70,26 +71,30 @@ class BookBlock(nn.Module):
         self.norm1, self.norm2 = BookLayerNorm(C), BookLayerNorm(C)
         self.attention = BookAttention(config)
         self.feed_forward = nn.Sequential(nn.Linear(C, 4 * C), BookGELU(), nn.Linear(4 * C, C))
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
-        out: Tensor = x + self.feed_forward(self.norm2(x))
+        x = x + self.dropout(self.attention(self.norm1(x)))
+        out: Tensor = x + self.dropout(self.feed_forward(self.norm2(x)))
         return out
 
 
 class BookGPT(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
+        self.n_ctx = config.n_ctx
         self.tokens = nn.Embedding(config.n_vocab, config.n_embd)
         self.positions = nn.Embedding(config.n_ctx, config.n_embd)
+        self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.Sequential(*(BookBlock(config) for _ in range(config.n_layer)))
         self.norm = BookLayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.n_vocab, bias=False)
-        self.head.weight = self.tokens.weight
-        nn.init.normal_(self.tokens.weight, std=0.02)
+        if config.tied_head:
+            self.head.weight = self.tokens.weight
+            nn.init.normal_(self.tokens.weight, std=0.02)
 
     def forward(self, ids: Tensor) -> Tensor:
-        x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1]))
+        x = self.dropout(self.tokens(ids) + self.positions(torch.arange(ids.shape[1])))
         logits: Tensor = self.head(self.norm(self.blocks(x)))
         return logits
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,8 @@ class ModelsTab:
         self.token = token
         self.fetches = Fetches(services)
         self.timer = gr.Timer(0.5, active=False)
+        self.changed = gr.State(0)  # another number: look again; only events of the queue can say so
+        self._changes = itertools.count(1)
         gr.Markdown("## Models", elem_classes="heading")
         self.fit = view("fit", elem_id="model-fit")
         self.table = view("models", elem_id="model-table")
@@ -101,53 +104,64 @@ class ModelsTab:
     # Wiring -----------------------------------------------------------------------------------------------------------
 
     def connect(self, page: gr.Blocks, tab: gr.Tab) -> None:
-        self.state = [self.fit, self.table, self.under_way, self.progress, self.cancel, self.retry, self.timer]
-        self.about = [
+        """One listener draws everything and owns every button; the others do something and then ask it to look."""
+        mine = [self.token, self.model]
+        state = [self.fit, self.table, self.under_way, self.progress, self.cancel, self.retry, self.timer]
+        about = [
             self.fetching, self.note, self.architecture, self.write, self.fine_tune, self.load, self.unload,
             self.measure, self.download, self.export, self.delete,
         ]  # fmt: skip
-        outputs = [self.model, self.question, *self.state, *self.about]
-        mine = [self.token, self.model]
-        looking: dict[str, Any] = {
-            "fn": self.look, "inputs": [*mine, self.precision], "outputs": [*self.state, *self.about], **QUIET,
-        }  # fmt: skip
-        gr.on([page.load, tab.select], self.show, [*mine, self.precision], outputs, **QUIET)
-        self.timer.tick(self.poll, [*mine, self.precision], [*self.state, *self.about], **QUIET)
+        asked = [self.model.change, self.precision.input, self.timer.tick, self.changed.change]
+        inputs = [*mine, self.precision]
+        gr.on(asked, self.look, inputs, [*state, *about], trigger_mode="always_last", **QUIET)
+        # The second of these waits for the first, which chooses a model: what a visitor chooses meanwhile stays.
+        listed = [self.question, self.model, self.changed]
+        gr.on([page.load, tab.select], self.show, mine, listed, trigger_mode="always_last", **QUEUED)
         chosen = self.table.select(self.choose, self.token, self.model, **QUIET)
         for closing in (self.model.input, chosen.then):
             closing(lambda: gr.update(visible=False), None, self.question, **QUIET)
-        self.model.change(trigger_mode="always_last", **looking)
-        self.precision.input(trigger_mode="always_last", **looking)
+        self._connect_work(mine)
+        self._connect_files(mine, listed)
+
+    def _connect_work(self, mine: list[Any]) -> None:
         for button, work, inputs in (
             (self.fetch, self.start, [*mine, self.source]),
-            (self.retry, self.restart, [self.token, self.model]),
+            (self.retry, self.restart, mine),
             (self.cancel, self.fetches.cancel, [self.token]),
         ):
-            _afterwards(button.click(partial(_said, work), inputs, None, **QUEUED), looking)
-        _afterwards(self.load.click(self.start_loading, [*mine, self.precision], self.note, **COMPUTING), looking)
-        _afterwards(self.unload.click(self.end_loading, mine, None, **QUEUED), looking)
-        _afterwards(self.measure.click(self.measure_it, mine, self.precisions, **COMPUTING), looking)
-        self._connect_files(mine, outputs)
+            self._look_after(button.click(partial(_said, work), inputs, None, **QUEUED))
+        self._look_after(self.load.click(self.start_loading, [*mine, self.precision], self.note, **COMPUTING))
+        self._look_after(self.unload.click(self.end_loading, mine, None, **QUEUED))
+        self._look_after(self.measure.click(self.measure_it, mine, self.precisions, **COMPUTING))
 
-    def _connect_files(self, mine: list[Any], outputs: list[Any]) -> None:
+    def _connect_files(self, mine: list[Any], listed: list[Any]) -> None:
         self.delete.click(self.ask, mine, [self.question, self.words], **QUEUED)
         self.no.click(lambda: gr.update(visible=False), None, self.question, **QUIET)
-        self.yes.click(self.remove, [*mine, self.precision], outputs, **QUEUED)
+        self.yes.click(self.remove, mine, listed, **QUEUED)
         self.files.connect(self.download, self.write_zip, mine)
         self.files.connect(self.export, self.write_export, mine)
-        imported = self.importing.connect()
-        imported.success(self.show, [*mine, self.precision], outputs, **QUIET)
+        self.importing.connect().success(self.show, mine, listed, **QUEUED)
+
+    def _look_after(self, dependency: Any) -> None:
+        """Look, whether it went well or not."""
+        dependency.success(self._change, None, self.changed, **QUEUED)
+        dependency.failure(self._change, None, self.changed, **QUEUED)
+
+    def _change(self) -> int:
+        """A new value for `changed`."""
+        return next(self._changes)
 
     # Looking ----------------------------------------------------------------------------------------------------------
 
-    def show(self, token: str, chosen: str | None, precision: str) -> tuple[Any, ...]:
+    def show(self, token: str, chosen: str | None) -> tuple[Any, ...]:
         """The visitor's models; the choice stays while it can, and is the newest of their own at first."""
         own = own_models(self.services, token)
         names = [info.name for info in own] + list(gpt2_models(self.services))
+        listed = gr.update(choices=names)
         if chosen not in names:
             mine = [info.name for info in own if self.services.may_delete(info, token)]
-            chosen = self.fetches.going_on() or next(iter(mine or names), None)
-        return gr.update(choices=names, value=chosen), gr.update(visible=False), *self.look(token, chosen, precision)
+            listed = gr.update(choices=names, value=self.fetches.going_on() or next(iter(mine or names), None))
+        return gr.update(visible=False), listed, self._change()
 
     def choose(self, token: str, event: gr.EventData) -> Any:
         """The model whose row of the table was clicked."""
@@ -156,14 +170,8 @@ class ModelsTab:
         return name if name in known or name in SIZE_OF else gr.skip()
 
     def look(self, token: str, chosen: str | None, precision: str) -> tuple[Any, ...]:
-        """Updates of `state` and `about`."""
+        """Everything as it is now."""
         return *self._state(token, chosen), *self._about(token, chosen, precision)
-
-    def poll(self, token: str, chosen: str | None, precision: str) -> tuple[Any, ...]:
-        """While something is downloaded, only what that changes."""
-        if self.fetches.going_on():
-            return *self._state(token, chosen), *[gr.skip()] * len(self.about)
-        return self.look(token, chosen, precision)
 
     def _state(self, token: str, chosen: str | None) -> tuple[Any, ...]:
         shown = self.fetches.shown(chosen)
@@ -238,14 +246,14 @@ class ModelsTab:
             kind = self._deletable(token, name)
         return gr.update(visible=True), DELETE_WORDS[kind]
 
-    def remove(self, token: str, name: str | None, precision: str) -> tuple[Any, ...]:
+    def remove(self, token: str, name: str | None) -> tuple[Any, ...]:
         with sentences():
             kind = self._deletable(token, name)
             if kind != "files":
                 self.services.store.delete(name or "", owner(token))
             if kind != "model":
                 self.fetches.delete_files(name or "")
-        return self.show(token, name if kind != "model" else None, precision)
+        return self.show(token, name if kind != "model" else None)
 
     def _deletable(self, token: str, name: str | None) -> str:
         """Which of DELETE_WORDS it is about."""
@@ -269,12 +277,6 @@ class ModelsTab:
         for _ in export_model(self.services.store, info.name, target / "files" / info.name, owner(token)):
             pass
         return zip_folder(target / "files" / info.name, target / f"{info.name}-transformers")
-
-
-def _afterwards(dependency: Any, looking: dict[str, Any]) -> None:
-    """Look, whether it went well or not."""
-    dependency.success(**looking)
-    dependency.failure(**looking)
 
 
 def _said(work: Any, *values: Any) -> None:

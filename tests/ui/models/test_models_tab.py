@@ -204,3 +204,12 @@ def test_visitors_of_a_public_server_have_their_own(
         expect(toast(page)).to_contain_text("only models that you trained can be deleted")
         page.close()
     assert (tmp_path / "models" / "everybodys").exists()
+
+
+def test_every_button_has_one_owner(app: App) -> None:
+    """Two handlers that both answered about a button could leave it as the later answer says, whichever that is."""
+    blocks = {block.elem_id: number for number, block in app.demo.blocks.items() if block.elem_id}
+    names = ("write", "fine-tune", "load", "unload", "measure", "download", "export", "delete", "cancel", "retry")
+    for button in (blocks[f"model-{name}"] for name in names):
+        owners = [fn for fn in app.demo.fns.values() if button in (output._id for output in fn.outputs)]
+        assert [fn.trigger_mode for fn in owners] == ["always_last"]
