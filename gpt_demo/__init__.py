@@ -3,7 +3,7 @@
 Storeys: a package may import itself and what is right of a ">" after it; only app.py and gpt_demo.ui import Gradio.
 
     app > ui, __main__ > lab, cli, presenter > compare, runs > exchange, training > decoding, store > text, model,
-    download, jobs, devices > errors, events, paths, memory
+    download, jobs, devices > events, paths, memory > errors, format
 
 `tests/test_layers.py` holds the code to it. Nothing heavy is imported until a name is used.
 """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpt_demo.format import count
 from gpt_demo.model.gpt import GPTConfig
-from gpt_demo.ui.format import count
 
 Part = dict[str, Any]
 

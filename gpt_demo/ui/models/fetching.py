@@ -14,10 +14,10 @@ from typing import Any, Literal
 from gpt_demo.errors import UserError
 from gpt_demo.events import Converting, Downloading, Event
 from gpt_demo.exchange.pretrained import SOURCES, delete_downloads, download_model, downloads_folder, received_bytes
+from gpt_demo.format import DASH, count, duration, size
 from gpt_demo.jobs import Job
 from gpt_demo.model.gpt import GPT2_SIZES
 from gpt_demo.store.loaded import memory_needed
-from gpt_demo.ui.format import DASH, count, duration, size
 from gpt_demo.ui.models.table import PARTLY, SIZE_OF, SOURCE_WORDS, download_bytes, fitting
 from gpt_demo.ui.session import Services, owner
 

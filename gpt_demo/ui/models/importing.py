@@ -13,7 +13,7 @@ import gradio as gr
 from gpt_demo.errors import UserError, called
 from gpt_demo.events import Converting, Kept
 from gpt_demo.exchange.pretrained import import_model
-from gpt_demo.ui.format import size
+from gpt_demo.format import size
 from gpt_demo.ui.quotas import check_import
 from gpt_demo.ui.session import QUEUED, QUIET, Services, owner, sentences
 from gpt_demo.ui.views import view, view_json

@@ -13,10 +13,10 @@ from gpt_demo.compare.precisions import (
     tokens_per_second,
 )
 from gpt_demo.errors import UserError
+from gpt_demo.format import DASH, number, size
 from gpt_demo.model.quantization import PRECISIONS
 from gpt_demo.store.store import ModelInfo
 from gpt_demo.text.samples import sample_story
-from gpt_demo.ui.format import DASH, number, size
 from gpt_demo.ui.models.table import estimate, speed_key, tokens_a_second
 from gpt_demo.ui.session import Services, in_words, owner
 

@@ -9,10 +9,10 @@ from typing import Any
 from gpt_demo.devices import total_memory
 from gpt_demo.errors import UserError
 from gpt_demo.exchange.pretrained import downloaded, model_name, received_bytes
+from gpt_demo.format import DASH, count, number, size
 from gpt_demo.model.gpt import GPT2_SIZES, GPTConfig
 from gpt_demo.store.loaded import memory_needed, precisions_that_fit
 from gpt_demo.store.store import ModelInfo
-from gpt_demo.ui.format import DASH, count, number, size
 from gpt_demo.ui.session import Services, owner
 
 SIZE_OF = {model_name(size): size for size in GPT2_SIZES}  # name -> GPT-2 size

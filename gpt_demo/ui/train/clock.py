@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 
 from gpt_demo.errors import UserError
+from gpt_demo.format import count, duration
 from gpt_demo.runs.pace import Pace, measure_pace
 from gpt_demo.runs.recipes import Prepared
 from gpt_demo.training.config import PRESETS, RunConfig
 from gpt_demo.training.estimate import check_memory
-from gpt_demo.ui.format import count, duration
 from gpt_demo.ui.quotas import check_config
 from gpt_demo.ui.session import QUEUED, Services, in_words, sentences
 from gpt_demo.ui.train.start_from import Choice

@@ -11,6 +11,7 @@ import gradio as gr
 
 from gpt_demo.devices import available_memory
 from gpt_demo.errors import UserError
+from gpt_demo.format import count, duration, size
 from gpt_demo.runs.recipes import Prepared, continued, prepare
 from gpt_demo.store.store import ModelInfo
 from gpt_demo.text.data import split_text
@@ -19,7 +20,6 @@ from gpt_demo.training.config import EXPLANATIONS, FIELDS, PRESETS, command_line
 from gpt_demo.training.estimate import training_memory
 from gpt_demo.training.lora import n_trained
 from gpt_demo.training.plan import learning_rate
-from gpt_demo.ui.format import count, duration, size
 from gpt_demo.ui.quotas import check_config, check_text
 from gpt_demo.ui.session import QUIET, Services, in_words
 from gpt_demo.ui.train.clock import Clock, Timing

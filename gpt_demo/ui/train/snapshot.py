@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpt_demo.devices import used_memory
+from gpt_demo.format import count, duration, number, size
 from gpt_demo.runs.runs import RunFolder, Status
 from gpt_demo.training.config import EXPLANATIONS
 from gpt_demo.training.evaluation import perplexity
 from gpt_demo.training.history import History
-from gpt_demo.ui.format import count, duration, number, size
 from gpt_demo.ui.session import in_words
 
 POINTS, POINTS_OF_OTHERS = 400, 120  # of steps and of evaluations, for each run

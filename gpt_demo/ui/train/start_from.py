@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 
 from gpt_demo.errors import UserError
+from gpt_demo.format import size
 from gpt_demo.runs.recipes import continued
 from gpt_demo.store.store import ModelInfo
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.training.config import FROM_MODEL, PRESETS, RunConfig
 from gpt_demo.training.estimate import fine_tuning, memory_by_part, part_in_words
-from gpt_demo.ui.format import size
 from gpt_demo.ui.session import Services, owner
 
 SCRATCH = "from scratch"  # no model can be called so

@@ -1,4 +1,4 @@
-"""One way to write numbers, everywhere on the page."""
+"""One way to write numbers, everywhere."""
 
 from __future__ import annotations
 
