@@ -1,9 +1,13 @@
-"""Where things are: the files that come with the app, and the folder of what it makes."""
+"""Where things are: the files that come with the app, the folder of what it makes, and the room on its disk."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+
+from gpt_demo.errors import UserError
+from gpt_demo.format import size
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
@@ -11,3 +15,20 @@ ASSETS = Path(__file__).resolve().parents[1] / "assets"
 def data_home() -> Path:
     """The folder for models, runs and downloads: GPT_DEMO_HOME, by default `checkpoints/` beside app.py."""
     return Path(os.environ.get("GPT_DEMO_HOME") or ASSETS.parent / "checkpoints")
+
+
+def free_space(folder: Path) -> int:
+    """Bytes free on the disk of `folder`, which need not exist yet."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """UserError where the disk of `folder` has not `needed` bytes free for `what`."""
+    free = free_space(folder)
+    if needed > free:
+        raise UserError(
+            f"{what} takes {size(needed)} of disk, and {size(free)} are free. "
+            "Delete models, runs or downloads that are no longer needed, then try again."
+        )

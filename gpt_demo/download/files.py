@@ -6,7 +6,6 @@ one by one. A file gets its name only when its length and its checksum agree (on
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from gpt_demo.download.part_file import PartFile, agrees, checksums_of, size_of
 from gpt_demo.download.transfer import Broken, Changed, Facts, Refused, host_of, look_up, make_client, open_body
 from gpt_demo.errors import UserError
 from gpt_demo.events import Downloading
+from gpt_demo.paths import check_space
 
 EVENT_SECONDS = 0.1  # between two events, at least
 ATTEMPTS = 5  # at one address, without a new byte
@@ -47,14 +47,7 @@ class RemoteFile:
             raise UserError(f"{self.checksum!r} is no checksum that can be checked. Choose another source.")
 
 
-def free_space(folder: Path) -> int:
-    """Bytes free on the disk of `folder`."""
-    return shutil.disk_usage(folder).free
-
-
-def fetch_all(
-    files: Sequence[RemoteFile], folder: Path, free: Callable[[Path], int] = free_space
-) -> Iterator[Downloading]:
+def fetch_all(files: Sequence[RemoteFile], folder: Path) -> Iterator[Downloading]:
     """Fetch the files that are not in `folder` yet. Can be closed at any time; the next call goes on.
 
     Raises DownloadFailed naming the host, what happened and what to do; UserError where the disk has no room.
@@ -69,7 +62,7 @@ def fetch_all(
                 job.count_present()
             for job in jobs:
                 yield from job.ask()
-            _check_space(jobs, folder, free)
+            check_space(folder, sum(job.missing for job in jobs), "What is still to come of the download")
             for job in jobs:
                 yield from job.run()
     except OSError as error:
@@ -77,15 +70,6 @@ def fetch_all(
         raise DownloadFailed(
             f"{folder} can't be written to ({what}). Free some space or choose another folder."
         ) from error
-
-
-def _check_space(jobs: Sequence[_Job], folder: Path, free: Callable[[Path], int]) -> None:
-    needed, there = sum(job.missing for job in jobs), free(folder)
-    if needed > there:
-        raise UserError(
-            f"The download needs {needed / 1e9:,.2f} GB more and the disk of {folder} has {there / 1e9:,.2f} GB free. "
-            "Delete what you don't need, or choose a folder on another disk."
-        )
 
 
 class _Progress:

@@ -32,6 +32,7 @@ from gpt_demo.exchange.huggingface_tokenizer import read_tokenizer
 from gpt_demo.exchange.tensor_files import TORCH_SUFFIXES, TensorFiles, open_file, open_folder
 from gpt_demo.exchange.weights_file import write_weights
 from gpt_demo.model.gpt import GPT2_SIZES, GPTConfig
+from gpt_demo.paths import check_space
 from gpt_demo.store.folder import read_description
 from gpt_demo.text.tokenizer import Tokenizer, gpt2, make
 
@@ -248,10 +249,6 @@ def _check_size(members: Mapping[str, zipfile.ZipInfo], archive: Path, folder: P
                 f"{MAX_TEXT_BYTES / 1e6:g} MB. Pack the model's folder again."
             )
     needed = sum(member.file_size for member in members.values())
-    free = shutil.disk_usage(folder).free
     if needed > MAX_ZIP_BYTES:
         raise UserError(f"{archive.name} holds {needed / 1e9:.1f} GB; {MAX_ZIP_BYTES / 1e9:g} GB can be imported.")
-    if needed > free:
-        raise UserError(
-            f"{archive.name} holds {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB of disk are free. Delete something."
-        )
+    check_space(folder, needed, f"What {archive.name} holds")

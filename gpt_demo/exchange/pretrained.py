@@ -26,6 +26,7 @@ from gpt_demo.exchange import hub, openai_release
 from gpt_demo.exchange.huggingface import export_stored
 from gpt_demo.exchange.model_import import convert, open_model, unpack
 from gpt_demo.model.gpt import GPT2_SIZES, GPTConfig
+from gpt_demo.paths import check_space
 from gpt_demo.store.folder import read_description
 from gpt_demo.store.store import ModelInfo, ModelStore
 from gpt_demo.text.tokenizer import Tokenizer
@@ -114,28 +115,16 @@ def _origin(size: str, source: str) -> dict[str, Any]:
 
 def _convert_release(folder: Path, target: Path) -> Conversion:
     config, tokenizer = openai_release.read_hparams(folder), openai_release.release_tokenizer_matches(folder)
-    check_space(target.parent, 4 * config.n_params)
+    check_space(target.parent, 4 * config.n_params, "The model")
     yield from openai_release.convert(folder, target)
     return config, tokenizer
 
 
 def _convert_files(path: Path, target: Path) -> Conversion:
     source = open_model(path)
-    check_space(target.parent, 4 * source.config.n_params)
+    check_space(target.parent, 4 * source.config.n_params, "The model")
     yield from convert(source, target)
     return source.config, source.tokenizer
-
-
-def check_space(folder: Path, needed: int) -> None:
-    """UserError where the disk that `folder` is on has not `needed` bytes free."""
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(
-            f"The model takes {needed / 1e9:.1f} GB on disk and {free / 1e9:.1f} GB are free. "
-            "Delete models or downloads that are no longer needed, then try again."
-        )
 
 
 def _kept(info: ModelInfo, start: float) -> Kept:
@@ -194,7 +183,7 @@ def export_model(store: ModelStore, name: str, target: Path, owner: str | None =
         raise UserError(f"{target} is already there. Name a folder that does not exist yet, or an empty one.")
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
-    check_space(target.parent, 4 * read_description(info.folder)[0].n_params)
+    check_space(target.parent, 4 * read_description(info.folder)[0].n_params, "The model")
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
         yield from export_stored(info.folder, Path(scratch) / "model")
         if target.exists():

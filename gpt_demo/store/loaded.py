@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gpt_demo.devices import available_memory
 from gpt_demo.errors import UserError
+from gpt_demo.format import size
 from gpt_demo.memory import give_back_memory
 from gpt_demo.model.gpt import GPT, GPT2_SIZES, GPTConfig
 from gpt_demo.model.quantization import PRECISIONS, weight_bytes
@@ -116,9 +117,9 @@ class LoadedModels:
 
 def _too_large(name: str, config: GPTConfig, precision: str, needed: int, room: int) -> str:
     fitting = precisions_that_fit(config, room)
-    sizes = [size for size, shape in GPT2_SIZES.items() if memory_needed(shape, "fp32") <= room]
+    sizes = [name for name, shape in GPT2_SIZES.items() if memory_needed(shape, "fp32") <= room]
     if fitting:
         advice = f"It fits in {' or '.join(fitting)}: choose that precision."
     else:
         advice = f"Of the GPT-2 sizes this machine has room for {', '.join(sizes) or 'none'}. Close other programs."
-    return f"{name} in {precision} needs {needed / 1e9:.1f} GB of memory; {room / 1e9:.1f} GB can be had here. {advice}"
+    return f"{name} in {precision} needs {size(needed)} of memory; {size(room)} are available here. {advice}"

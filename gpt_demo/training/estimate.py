@@ -7,6 +7,7 @@ from typing import get_args
 
 from gpt_demo.devices import available_memory, pick_device
 from gpt_demo.errors import UserError
+from gpt_demo.format import size
 from gpt_demo.training.config import RunConfig
 from gpt_demo.training.lora import n_adapters, n_trained
 from gpt_demo.training.plan import Trainable
@@ -48,11 +49,11 @@ def check_memory(config: RunConfig, *, from_model: bool = False) -> None:
     needed = training_memory(config)
     if fits(needed):
         return
-    sentence = f"This run needs about {_gb(needed)} of memory and {_gb(available_memory())} are free. "
+    sentence = f"This run needs about {size(needed)} of memory and {size(available_memory())} are free. "
     if not from_model:
         raise UserError(sentence + "Lower n_embd, n_layer, n_ctx or batch_size, or take a tokenizer with fewer tokens.")
     others = {part: bytes for part, bytes in memory_by_part(config).items() if bytes < needed and fits(bytes)}
-    ways = " or ".join(f"{part_in_words(config, part)} (about {_gb(bytes)})" for part, bytes in others.items())
+    ways = " or ".join(f"{part_in_words(config, part)} (about {size(bytes)})" for part, bytes in others.items())
     instead = f"Train {ways} instead" if ways else "Take a smaller model"
     raise UserError(sentence + f"{instead}, or lower batch_size or window.")
 
@@ -81,7 +82,3 @@ def part_in_words(config: RunConfig, part: Trainable) -> str:
         return f"LoRA of rank {config.train.lora_rank}"
     blocks = min(config.train.last_blocks, config.model.n_layer)
     return f"the last {blocks} blocks" if blocks > 1 else "the last block"
-
-
-def _gb(value: float) -> str:
-    return f"{value / 1e9:.1f} GB"

@@ -508,13 +508,15 @@ def test_secrets_stay_with_their_host(server: FileServer, tmp_path: Path) -> Non
 # The disk, and others -------------------------------------------------------------------------------------------------
 
 
-def test_room_on_the_disk_is_checked_first(server: FileServer, tmp_path: Path) -> None:
+def test_room_on_the_disk_is_checked_first(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     remote = [RemoteFile(name, (server.url + PATH,)) for name in ("a", "b", "c")]
     (tmp_path / "a").write_bytes(DATA)
-    with pytest.raises(UserError, match=r"needs 0\.00 GB more and the disk of .* has 0\.00 GB free"):
-        list(fetch_all(remote, tmp_path, free=lambda folder: 599_999))
+    monkeypatch.setattr("gpt_demo.paths.free_space", lambda folder: 599_999)
+    with pytest.raises(UserError, match=r"takes 0\.6 MB of disk, and 0\.6 MB are free"):
+        list(fetch_all(remote, tmp_path))
     assert server.count("GET") == 0
-    list(fetch_all(remote, tmp_path, free=lambda folder: 600_000))
+    monkeypatch.setattr("gpt_demo.paths.free_space", lambda folder: 600_000)
+    list(fetch_all(remote, tmp_path))
     assert (tmp_path / "c").read_bytes() == DATA
 
 

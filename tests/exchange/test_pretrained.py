@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -161,13 +160,10 @@ def test_a_failed_download_leaves_nothing(hub: HubServer, store: ModelStore) -> 
 
 
 def test_no_room_for_the_converted_file(hub: HubServer, store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(
-        gpt_demo.exchange.pretrained.shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000)
-    )
+    monkeypatch.setattr("gpt_demo.paths.free_space", lambda folder: 1000)
     monkeypatch.setattr(gpt_demo.exchange.hub, "fetch_all", lambda files, folder: iter(()))
     shutil.copytree(hub.repos[REPOS["124M"]], downloads_folder(store, "124M", "huggingface"))
-    with pytest.raises(UserError, match=r"takes 0\.0 GB on disk and 0\.0 GB are free"):
+    with pytest.raises(UserError, match=r"The model takes \d\.\d MB of disk, and 0\.0 MB are free"):
         list(download_model(store, "124M", "huggingface"))
     assert nothing_half_done(store)
 

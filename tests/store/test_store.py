@@ -303,7 +303,9 @@ def test_what_can_not_fit_is_refused_and_nothing_given_up(tmp_path: Path, model:
     save(store, "one", model)
     save(store, "two", model)
     kept = store.load("one", precision="bf16")[0]
-    with pytest.raises(UserError, match=r"two in fp32 needs .* GB of memory; .* GB can be had .* fits in bf16 or int8"):
+    with pytest.raises(
+        UserError, match=r"two in fp32 needs .* MB of memory; .* MB are available .* fits in bf16 or int8"
+    ):
         store.load("two")
     assert store.load("one")[0] is kept, "in the precision it is in memory in"
     store.memory.budget = needed["bf16"] - 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from gpt_demo.exchange.pretrained import SOURCES, delete_downloads, download_mod
 from gpt_demo.format import DASH, count, duration, size
 from gpt_demo.jobs import Job
 from gpt_demo.model.gpt import GPT2_SIZES
+from gpt_demo.paths import check_space
 from gpt_demo.store.loaded import memory_needed
 from gpt_demo.ui.models.table import PARTLY, SIZE_OF, SOURCE_WORDS, download_bytes, fitting
 from gpt_demo.ui.session import Services, owner
@@ -64,14 +64,8 @@ class Fetches:
             needed = memory_needed(config, "int8")
             raise UserError(f"{name} would need {size(needed)} of memory, more than this server has for models.")
         present = received_bytes(store, SIZE_OF[name], source)
-        store.home.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(store.home).free
         needed = max(0, download_bytes(SIZE_OF[name]) - present) + 4 * config.n_params
-        if needed > free:
-            raise UserError(
-                f"{name} takes {size(needed)} of disk while it is downloaded and converted, and {size(free)} are free. "
-                "Delete models that are no longer needed, or choose a smaller one."
-            )
+        check_space(store.home, needed, f"Downloading and converting {name}")
 
     def retry(self, name: str, token: str | None) -> None:
         """Once more from where it stopped, and from the same source. Raises UserError."""

@@ -168,7 +168,7 @@ def estimate(services: Services, info: ModelInfo | None, name: str, precision: s
     loaded = memory.precision_of(info.folder)
     room = memory.room()
     needed = memory_needed(info.config, precision)
-    said = f"In {precision} it needs about {size(needed)} of memory; {size(room)} can be had."
+    said = f"In {precision} it needs about {size(needed)} of memory; {size(room)} are available."
     if loaded == precision:
         return {"text": f"{name} is in memory in {loaded}, about {size(needed)}.", "trouble": False}
     if loaded:

@@ -290,8 +290,8 @@ def test_what_can_not_be_held_is_not_fetched(public: Services, slow: Slow, monke
     public.store.memory.budget = GB
     with pytest.raises(UserError, match=r"gpt2-1558M would need \d.\d GB of memory"):
         fetches.start("gpt2-1558M", "openai", ONE)
-    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 900_000_000}))
-    with pytest.raises(UserError, match=r"gpt2-124M takes 1\.0 GB of disk .* and 900 MB are free"):
+    monkeypatch.setattr("gpt_demo.paths.free_space", lambda _: 900_000_000)
+    with pytest.raises(UserError, match=r"converting gpt2-124M takes 1\.0 GB of disk, and 900 MB are free"):
         fetches.start("gpt2-124M", "openai", ONE)
     assert slow.asked == []
 
