@@ -8,13 +8,18 @@ export function h(tag, className, ...children) {
   return node;
 }
 
+/** Attributes of a node; what is so already is not touched. */
 export function set(node, attributes) {
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  for (const [name, value] of Object.entries(attributes)) {
+    const text = String(value);
+    if (node.getAttribute(name) !== text) node.setAttribute(name, text);
+  }
   return node;
 }
 
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
+  return node;
 }
 
 /** Text with its invisible characters shown: what a token consists of. */

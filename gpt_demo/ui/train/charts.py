@@ -191,7 +191,7 @@ def _draw_best(loss: Axes, best: Mapping[str, Any], color: str, labelled: bool) 
 
 
 def _draw_references(loss: Axes, references: Mapping[str, float | None]) -> None:
-    """Dashed lines across, named at the right, and the range of the axis: as assets/train/chart.js (lossDomain) has it.
+    """Dashed lines across, named at the right, and the axis: as lossDomain of assets/train/series.js has it.
 
     References far above all curves are left out; a few steps with a huge loss leave the frame.
     """

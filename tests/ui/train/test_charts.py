@@ -25,6 +25,7 @@ ASSETS = Path(__file__).parents[3] / "assets"
 STYLES = (ASSETS / "train/chart.css").read_text(encoding="utf-8")
 HOSTILE = "<img src=x onerror='window.hacked=1'></script><script>window.hacked=2</script> ${window.hacked=3} {{value}}"
 CHART = scripts.module("train/chart.js")
+TICKS = scripts.module("train/ticks.js")
 NUMBERS = [0.0, 1e-5, 3.94e-4, 0.00123, 0.0312, 0.0996, 0.5, 3.2149, 9.994, 9.996, 24.83, 99.94, 99.97, 634.2]
 NUMBERS += [1234.4, 9999.4, 9999.7, 12345.0, 48725.82, 999_400.0, 999_600.0, 1.26e6, 480e6, 1.2e9, -2.5, -12345.0]
 
@@ -397,9 +398,25 @@ def test_it_fits_a_telephone(page: Page) -> None:
 
 @pytest.mark.browser
 def test_page_and_figure_write_numbers_alike(page: Page) -> None:
-    assert page.evaluate(f"list => {CHART}.then(({{ format }}) => list.map(format))", NUMBERS) == [
-        charts.compact(n) for n in NUMBERS
-    ]
+    written = page.evaluate(f"list => {TICKS}.then(({{ format }}) => list.map(format))", NUMBERS)
+    assert written == [charts.compact(n) for n in NUMBERS]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 900, 390])
+def test_texts_of_the_x_axes_do_not_touch(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    push(page, "full")
+    gaps = page.evaluate(
+        """() => [...document.querySelectorAll(".tc-plot svg")].flatMap((svg) => {
+          const texts = [...svg.querySelectorAll("text[text-anchor=middle]")].filter((text) => text.textContent);
+          const boxes = texts.map((text) => text.getBoundingClientRect()).filter((box) => box.width);
+          const row = boxes.filter((box) => Math.abs(box.top - boxes[0].top) < 2).sort((a, b) => a.left - b.left);
+          return row.slice(1).map((box, i) => box.left - row[i].right);
+        })"""
+    )
+    assert len(gaps) > 4
+    assert min(gaps) >= 6
 
 
 @pytest.mark.browser
