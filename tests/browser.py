@@ -40,7 +40,7 @@ from gpt_demo.store.store import ModelStore
 from gpt_demo.text.samples import sample_story
 from gpt_demo.training.config import PRESETS, RunConfig
 from gpt_demo.training.history import History
-from gpt_demo.ui import build_app, is_public, launch_options, session
+from gpt_demo.ui import build_app, is_public, launch_options, services
 
 # What the preset "quick" becomes where a test only wants some training: a few milliseconds a step.
 TINY: dict[str, Any] = {
@@ -106,7 +106,7 @@ def tiny_app(home: Path, **options: Any) -> Iterator[App]:
     """The app with TINY as its preset "quick", and runs that leave most of the processor to the browser."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "quick", tiny_config())
-        patch.setattr(session, "train_job", _calm_job)
+        patch.setattr(services, "train_job", _calm_job)
         app = start_app(home, **options)
         try:
             yield app

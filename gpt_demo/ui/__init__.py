@@ -1,7 +1,7 @@
 """The page: a viewer over models and runs. No torch maths, no optimizer, no loss."""
 
 from gpt_demo.ui.page import build_app
-from gpt_demo.ui.session import is_public
+from gpt_demo.ui.services import is_public
 from gpt_demo.ui.theme import launch_options
 
 __all__ = ["build_app", "is_public", "launch_options"]

@@ -6,7 +6,7 @@ from gpt_demo.errors import UserError
 from gpt_demo.format import count, size
 from gpt_demo.training.config import RunConfig
 from gpt_demo.training.lora import n_trained
-from gpt_demo.ui.session import Limits, Services, owner
+from gpt_demo.ui.services import Limits, Services, owner
 
 ALIVE = ("waiting", "running")
 

@@ -8,7 +8,7 @@ import gradio as gr
 
 from gpt_demo.paths import ASSETS
 from gpt_demo.ui import scripts
-from gpt_demo.ui.session import is_public
+from gpt_demo.ui.services import is_public
 
 STYLES = (
     "page/page.css",

@@ -22,7 +22,7 @@ from gpt_demo.training.loop import sample
 from gpt_demo.training.plan import TrainConfig
 from gpt_demo.ui.api import Api
 from gpt_demo.ui.playground.server import LabServer
-from gpt_demo.ui.session import Services
+from gpt_demo.ui.services import Services
 
 PROMPT, SEED, COUNT = "Once", 7, 40
 STEPS = {"repetition_penalty": 1.2, "temperature": 0.9, "top_k": 60, "top_p": 0.95, "min_p": 0.01}

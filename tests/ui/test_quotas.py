@@ -13,7 +13,7 @@ from gpt_demo.runs.runs import Runs
 from gpt_demo.store.store import ModelStore, owner_key
 from gpt_demo.training.lora import n_trained
 from gpt_demo.ui.quotas import check_config
-from gpt_demo.ui.session import Limits, Services
+from gpt_demo.ui.services import Limits, Services
 
 LIMITS = Limits(params=6_000, steps=10, tokens_per_step=64)
 

@@ -13,7 +13,7 @@ from gpt_demo.jobs import Turns
 from gpt_demo.text.data import clean_text
 from gpt_demo.text.samples import sample_story
 from gpt_demo.ui.compare.work import Pace, Work, chosen_models, loader, pair, status
-from gpt_demo.ui.session import Services
+from gpt_demo.ui.services import Services
 from gpt_demo.ui.views import view, view_json
 
 NEED_TWO = "Two models are needed. Train one in the Train tab, or download GPT-2 in the Models tab."

@@ -19,7 +19,7 @@ from gpt_demo.model.gpt import GPT2_SIZES
 from gpt_demo.paths import check_space
 from gpt_demo.store.loaded import memory_needed
 from gpt_demo.ui.models.table import PARTLY, SIZE_OF, SOURCE_WORDS, download_bytes, fitting
-from gpt_demo.ui.session import Services, owner
+from gpt_demo.ui.services import Services, owner
 
 RATE_SECONDS = 10.0  # the speed shown is that of the last so many seconds
 FetchState = Literal["running", "cancelling", "cancelled", "failed", "done"]

@@ -21,7 +21,7 @@ from gpt_demo.ui.models.architecture import architecture
 from gpt_demo.ui.models.fetching import Fetches
 from gpt_demo.ui.models.importing import ImportPanel
 from gpt_demo.ui.models.table import SIZE_OF, SOURCE_WORDS, estimate, fit_line, gpt2_models, own_models, table
-from gpt_demo.ui.session import QUEUED, QUIET, Services, owner, sentences
+from gpt_demo.ui.services import QUEUED, QUIET, Services, owner, sentences
 from gpt_demo.ui.views import view, view_json
 
 COMPUTING = {**QUEUED, "concurrency_id": "models", "concurrency_limit": 1}

@@ -13,7 +13,7 @@ from gpt_demo.format import DASH, count, number, size
 from gpt_demo.model.gpt import GPT2_SIZES, GPTConfig
 from gpt_demo.store.loaded import memory_needed, precisions_that_fit
 from gpt_demo.store.store import ModelInfo
-from gpt_demo.ui.session import Services, owner
+from gpt_demo.ui.services import Services, owner
 
 SIZE_OF = {model_name(size): size for size in GPT2_SIZES}  # name -> GPT-2 size
 SOURCE_WORDS = {"openai": "OpenAI's release", "huggingface": "Hugging Face"}

@@ -24,7 +24,7 @@ from gpt_demo.presenter.scenes import default_deck
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.ui.playground.payload import row_payload, vocabulary_payload
 from gpt_demo.ui.playground.sessions import Sessions
-from gpt_demo.ui.session import Services, owner
+from gpt_demo.ui.services import Services, owner
 
 Answer = dict[str, Any]
 MAX_CHARACTERS = 200_000

@@ -8,7 +8,7 @@ import gradio as gr
 
 from gpt_demo.ui import scripts
 from gpt_demo.ui.playground.server import LabServer
-from gpt_demo.ui.session import Services, owner
+from gpt_demo.ui.services import Services, owner
 from gpt_demo.ui.views import view_json
 
 _JS_ON_LOAD = """

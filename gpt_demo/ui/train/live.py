@@ -16,7 +16,7 @@ from gpt_demo.runs.runs import RunFolder
 from gpt_demo.training.history import History
 from gpt_demo.ui.downloads import OF_A_RUN, Downloads, export_run
 from gpt_demo.ui.quotas import ALIVE, check_runs
-from gpt_demo.ui.session import QUEUED, QUIET, Services, owner, sentences
+from gpt_demo.ui.services import QUEUED, QUIET, Services, owner, sentences
 from gpt_demo.ui.train.charts import snapshot_json, training_chart
 from gpt_demo.ui.train.form import TrainForm
 from gpt_demo.ui.train.snapshot import chart_snapshot, differences, samples_data, status_data

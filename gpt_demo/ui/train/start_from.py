@@ -15,7 +15,7 @@ from gpt_demo.store.store import ModelInfo
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.training.config import FROM_MODEL, PRESETS, RunConfig
 from gpt_demo.training.estimate import fine_tuning, memory_by_part, part_in_words
-from gpt_demo.ui.session import Services, owner
+from gpt_demo.ui.services import Services, owner
 
 SCRATCH = "from scratch"  # no model can be called so
 UNUSED = FROM_MODEL | {"init"}  # what a run from a model does not ask for

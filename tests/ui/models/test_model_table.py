@@ -22,7 +22,7 @@ from gpt_demo.ui.models.fetching import Fetches
 from gpt_demo.ui.models.importing import suggest
 from gpt_demo.ui.models.table import HEAD, SIZE_OF, download_bytes, estimate, fit_line, fitting, table
 from gpt_demo.ui.quotas import check_import
-from gpt_demo.ui.session import Limits, Services
+from gpt_demo.ui.services import Limits, Services
 from gpt_demo.ui.theme import launch_options
 from gpt_demo.ui.train.text_source import MOST_BYTES, UPLOAD, Reading, read
 

@@ -32,7 +32,7 @@ from gpt_demo.model.gpt import GPT2_SIZES
 from gpt_demo.store.store import owner_key
 from gpt_demo.text.samples import sample_story
 from gpt_demo.ui import page as page_module
-from gpt_demo.ui.session import Limits
+from gpt_demo.ui.services import Limits
 
 pytest_plugins = ["browser"]
 pytestmark = pytest.mark.browser
