@@ -23,7 +23,8 @@ from gpt_demo.text.data import clean_text
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.training.config import preset as preset_config
 from gpt_demo.ui.quotas import check_config, check_length, check_runs, check_text
-from gpt_demo.ui.services import Services, ensure_token, owner, sentences
+from gpt_demo.ui.sentences import sentences
+from gpt_demo.ui.services import Services, ensure_token, owner
 
 UPDATE_SECONDS = 0.1
 LAST_EVENTS = 50

@@ -14,7 +14,8 @@ from gpt_demo.runs.recipes import export_model
 from gpt_demo.runs.runs import RunFolder
 from gpt_demo.training.history import History
 from gpt_demo.ui import scripts
-from gpt_demo.ui.services import QUEUED, QUIET, sentences
+from gpt_demo.ui.listeners import QUEUED, QUIET
+from gpt_demo.ui.sentences import sentences
 from gpt_demo.ui.train.charts import save_figure
 from gpt_demo.ui.train.snapshot import chart_snapshot
 

@@ -14,9 +14,11 @@ from gpt_demo.store.store import ModelStore
 from gpt_demo.ui import scripts
 from gpt_demo.ui.api import Api
 from gpt_demo.ui.compare.tab import CompareTab
+from gpt_demo.ui.listeners import QUEUED, QUIET
 from gpt_demo.ui.models.tab import ModelsTab
 from gpt_demo.ui.playground.tab import PlaygroundTab
-from gpt_demo.ui.services import QUEUED, QUIET, Limits, Services, ensure_token, is_public, owner, owner_state, sentences
+from gpt_demo.ui.sentences import sentences
+from gpt_demo.ui.services import Limits, Services, ensure_token, is_public, owner, owner_state
 from gpt_demo.ui.train.form import TrainForm
 from gpt_demo.ui.train.live import TrainLive
 from gpt_demo.ui.train.start_from import offered

@@ -1,16 +1,11 @@
-"""Who a visitor is: a secret token in their browser. Runs and models belong to its hash."""
+"""What the page is a view of, and who a visitor is: a secret token in their browser; its hash owns runs and models."""
 
 from __future__ import annotations
 
-import html
 import os
-import re
 import secrets
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import gradio as gr
 
@@ -20,12 +15,6 @@ from gpt_demo.jobs import Jobs
 from gpt_demo.runs.recipes import train_job
 from gpt_demo.runs.runs import RunFolder, Runs
 from gpt_demo.store.store import ModelInfo, ModelStore, owner_key
-from gpt_demo.training.config import EXPLANATIONS
-
-# How a listener runs. Quiet: at once, however many wait, for what happens often and raises nothing a visitor must see.
-# Queued: the only way that Gradio shows an error's sentence; for buttons.
-QUIET: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
-QUEUED: dict[str, Any] = {"concurrency_limit": 16, "api_visibility": "private", "show_progress": "hidden"}
 
 
 @dataclass(frozen=True)
@@ -93,24 +82,3 @@ def ensure_token(token: str) -> str:
 def owner(token: str | None) -> str | None:
     """Whose runs and models are meant; None before the page has loaded."""
     return owner_key(token) if token else None
-
-
-_FIELD = re.compile(r"\b(an? )?(" + "|".join(name for name in EXPLANATIONS if "_" in name) + r")\b")
-
-
-def in_words(sentence: str) -> str:
-    """A sentence of the core with the settings called as the page calls them: n_ctx becomes "Context length"."""
-    return _FIELD.sub(lambda match: f'{match[1] or ""}"{EXPLANATIONS[match[2]][0]}"', sentence)
-
-
-@contextmanager
-def sentences(*, plain: bool = False) -> Iterator[None]:
-    """What a user caused is said to them in its own words, and not printed on the server.
-
-    The page's messages are HTML, so what stands in them is escaped; `plain` is for programs.
-    """
-    try:
-        yield
-    except UserError as error:
-        message = str(error) if plain else html.escape(in_words(str(error)), quote=False)
-        raise gr.Error(message, title="That did not work", duration=15, print_exception=False) from error

@@ -20,8 +20,10 @@ from gpt_demo.store.store import ModelInfo
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.ui.compare.work import Pace, Work, chosen_models, loader, model_boxes, status
 from gpt_demo.ui.downloads import Downloads
+from gpt_demo.ui.listeners import QUIET
 from gpt_demo.ui.quotas import check_text
-from gpt_demo.ui.services import QUIET, Services, in_words
+from gpt_demo.ui.sentences import in_words
+from gpt_demo.ui.services import Services
 from gpt_demo.ui.train.text_source import PASTE, SAMPLE, VERDICT, Reading, read
 from gpt_demo.ui.views import view, view_json
 

@@ -13,8 +13,10 @@ from gpt_demo.errors import UserError
 from gpt_demo.jobs import Turns
 from gpt_demo.text.data import clean_text
 from gpt_demo.ui.compare.work import Pace, Work, chosen_models, loader, model_boxes, status
+from gpt_demo.ui.listeners import QUIET
 from gpt_demo.ui.quotas import check_length
-from gpt_demo.ui.services import QUIET, Services, in_words
+from gpt_demo.ui.sentences import in_words
+from gpt_demo.ui.services import Services
 from gpt_demo.ui.views import view, view_json
 
 MOST_PROMPTS = 50

@@ -11,7 +11,8 @@ from gpt_demo.ui.compare.contrast import TokenByToken
 from gpt_demo.ui.compare.losses import SameText
 from gpt_demo.ui.compare.prompts import SamePrompts
 from gpt_demo.ui.compare.work import tick
-from gpt_demo.ui.services import QUIET, Services
+from gpt_demo.ui.listeners import QUIET
+from gpt_demo.ui.services import Services
 
 
 class CompareTab:

@@ -15,7 +15,9 @@ from gpt_demo.jobs import Job, Turns
 from gpt_demo.model.gpt import GPT
 from gpt_demo.store.store import ModelInfo
 from gpt_demo.text.tokenizer import Tokenizer
-from gpt_demo.ui.services import QUEUED, QUIET, Services, in_words, owner
+from gpt_demo.ui.listeners import QUEUED, QUIET
+from gpt_demo.ui.sentences import in_words
+from gpt_demo.ui.services import Services, owner
 from gpt_demo.ui.views import view, view_json
 
 Row = tuple[Any, ...]

@@ -14,8 +14,10 @@ from gpt_demo.errors import UserError, called
 from gpt_demo.events import Converting, Kept
 from gpt_demo.exchange.pretrained import import_model
 from gpt_demo.format import size
+from gpt_demo.ui.listeners import QUEUED, QUIET
 from gpt_demo.ui.quotas import check_import
-from gpt_demo.ui.services import QUEUED, QUIET, Services, owner, sentences
+from gpt_demo.ui.sentences import sentences
+from gpt_demo.ui.services import Services, owner
 from gpt_demo.ui.views import view, view_json
 
 TYPES = [".safetensors", ".zip", ".pth", ".pt", ".bin"]

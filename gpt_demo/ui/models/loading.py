@@ -18,7 +18,8 @@ from gpt_demo.model.quantization import PRECISIONS
 from gpt_demo.store.store import ModelInfo
 from gpt_demo.text.samples import sample_story
 from gpt_demo.ui.models.table import estimate, speed_key, tokens_a_second
-from gpt_demo.ui.services import Services, in_words, owner
+from gpt_demo.ui.sentences import in_words
+from gpt_demo.ui.services import Services, owner
 
 HEAD = ["", "Perplexity", "Against fp32", "Tokens/s", "Weights"]
 

@@ -16,12 +16,14 @@ from gpt_demo.model.gpt import GPT2_SIZES
 from gpt_demo.model.quantization import PRECISIONS
 from gpt_demo.store.store import ModelInfo
 from gpt_demo.ui.downloads import Downloads, zip_folder
+from gpt_demo.ui.listeners import QUEUED, QUIET
 from gpt_demo.ui.models import loading
 from gpt_demo.ui.models.architecture import architecture
 from gpt_demo.ui.models.fetching import Fetches
 from gpt_demo.ui.models.importing import ImportPanel
 from gpt_demo.ui.models.table import SIZE_OF, SOURCE_WORDS, estimate, fit_line, gpt2_models, own_models, table
-from gpt_demo.ui.services import QUEUED, QUIET, Services, owner, sentences
+from gpt_demo.ui.sentences import sentences
+from gpt_demo.ui.services import Services, owner
 from gpt_demo.ui.views import view, view_json
 
 COMPUTING = {**QUEUED, "concurrency_id": "models", "concurrency_limit": 1}

@@ -14,8 +14,10 @@ from gpt_demo.runs.pace import Pace, measure_pace
 from gpt_demo.runs.recipes import Prepared
 from gpt_demo.training.config import PRESETS, RunConfig
 from gpt_demo.training.estimate import check_memory
+from gpt_demo.ui.listeners import QUEUED
 from gpt_demo.ui.quotas import check_config
-from gpt_demo.ui.services import QUEUED, Services, in_words, sentences
+from gpt_demo.ui.sentences import in_words, sentences
+from gpt_demo.ui.services import Services
 from gpt_demo.ui.train.start_from import Choice
 from gpt_demo.ui.train.text_source import Reading
 from gpt_demo.ui.views import view, view_json

@@ -20,8 +20,10 @@ from gpt_demo.training.config import EXPLANATIONS, FIELDS, PRESETS, command_line
 from gpt_demo.training.estimate import training_memory
 from gpt_demo.training.lora import n_trained
 from gpt_demo.training.plan import learning_rate
+from gpt_demo.ui.listeners import QUIET
 from gpt_demo.ui.quotas import check_config, check_text
-from gpt_demo.ui.services import QUIET, Services, in_words
+from gpt_demo.ui.sentences import in_words
+from gpt_demo.ui.services import Services
 from gpt_demo.ui.train.clock import Clock, Timing
 from gpt_demo.ui.train.start_from import SCRATCH, Choice, base_model, fill_settings, flat, needs, offered, own_tokenizer
 from gpt_demo.ui.train.text_source import Reading, TextSource, preview_data, read

@@ -15,8 +15,10 @@ from gpt_demo.runs.recipes import create_run, keep_model, resume_run
 from gpt_demo.runs.runs import RunFolder
 from gpt_demo.training.history import History
 from gpt_demo.ui.downloads import OF_A_RUN, Downloads, export_run
+from gpt_demo.ui.listeners import QUEUED, QUIET
 from gpt_demo.ui.quotas import ALIVE, check_runs
-from gpt_demo.ui.services import QUEUED, QUIET, Services, owner, sentences
+from gpt_demo.ui.sentences import sentences
+from gpt_demo.ui.services import Services, owner
 from gpt_demo.ui.train.charts import snapshot_json, training_chart
 from gpt_demo.ui.train.form import TrainForm
 from gpt_demo.ui.train.snapshot import chart_snapshot, differences, samples_data, status_data

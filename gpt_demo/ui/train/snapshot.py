@@ -13,7 +13,7 @@ from gpt_demo.runs.runs import RunFolder, Status
 from gpt_demo.training.config import EXPLANATIONS
 from gpt_demo.training.evaluation import perplexity
 from gpt_demo.training.history import History
-from gpt_demo.ui.services import in_words
+from gpt_demo.ui.sentences import in_words
 
 POINTS, POINTS_OF_OTHERS = 400, 120  # of steps and of evaluations, for each run
 

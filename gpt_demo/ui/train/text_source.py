@@ -17,7 +17,8 @@ from gpt_demo.paths import data_home
 from gpt_demo.text.data import Split, clean_text, csv_columns, read_texts
 from gpt_demo.text.samples import sample_story, the_verdict
 from gpt_demo.text.tokenizer import Tokenizer
-from gpt_demo.ui.services import QUIET, in_words
+from gpt_demo.ui.listeners import QUIET
+from gpt_demo.ui.sentences import in_words
 from gpt_demo.ui.views import view, view_json
 
 MOST_BYTES = 20_000_000  # of uploaded texts; models may be larger (see theme.launch_options)
