@@ -7,17 +7,21 @@ test fails if a script raises or if text of a visitor became a part of the page.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route
+from protocol_types import mismatch
 
 from gpt_demo.paths import ASSETS
 from gpt_demo.ui import scripts
+from gpt_demo.ui.protocol.views import Views
 from gpt_demo.ui.views import view_json
 
+VIEWS = get_type_hints(Views)
 ADDRESS = "http://assets.test/some/where/"  # below a root path, as behind a proxy
 HOSTILE = "<img src=x onerror='window.hacked=1'></p><script>window.hacked=2</script>${window.hacked=3}{{7*7}}"
 
@@ -57,12 +61,14 @@ def page(opened: Page) -> Iterator[Page]:
 
 
 def draw(page: Page, name: str, data: Any) -> Locator:
-    """The view, as it is drawn in the component that is called like it."""
+    """The view, as it is drawn in the component that is called like it; the data is what the server may send."""
+    if wrong := mismatch(VIEWS[name], json.dumps(json.loads(view_json(data))["data"])):
+        pytest.fail(f"The server sends no such thing: {wrong}")
     page.evaluate("name => document.querySelector('.view-block').id = name", name)
     draw_json(page, name, view_json(data))
     return page.locator("#root")
 
 
-def draw_json(page: Page, name: str, json: str) -> None:
+def draw_json(page: Page, name: str, text: str) -> None:
     draw = "({ drawView }) => drawView(document.querySelector('#root'), name, json)"
-    page.evaluate(f"async ([name, json]) => {{ await {scripts.module()}.then({draw}); }}", [name, json])
+    page.evaluate(f"async ([name, json]) => {{ await {scripts.module()}.then({draw}); }}", [name, text])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 
 from gpt_demo.ui import scripts
+from gpt_demo.ui.protocol.playground import Greeting
+from gpt_demo.ui.protocol.views import Shown
 from gpt_demo.ui.train.charts import snapshot_json
 
 # Constant on purpose: a template that named the value would run what stands in it.
@@ -21,8 +21,8 @@ root.addEventListener("choose", (event) => trigger("select", event.detail));
 """
 
 
-def view(name: str, data: Any = None, *, elem_id: str, visible: bool = True) -> gr.HTML:
-    """A component that shows `data` (anything JSON can say) as the view `name` of assets/page/views.js draws it."""
+def view(name: str, data: Shown = None, *, elem_id: str, visible: bool = True) -> gr.HTML:
+    """A component that shows `data` as the view `name` of assets/page/views.js draws it."""
     return gr.HTML(
         view_json(data),
         html_template='<div class="view"></div>',
@@ -34,6 +34,6 @@ def view(name: str, data: Any = None, *, elem_id: str, visible: bool = True) -> 
     )
 
 
-def view_json(data: Any) -> str:
+def view_json(data: Shown | Greeting) -> str:
     """What an event handler gives to a view."""
     return snapshot_json({"data": data})

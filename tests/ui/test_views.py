@@ -194,7 +194,7 @@ def test_hostile_text_is_text(page: Page) -> None:
 @pytest.mark.browser
 def test_invisible_characters_are_shown(page: Page) -> None:
     pieces = [[1, "a b\t\r\n"], [2, "\x00\x7f\u200b\u202e"]]
-    root = draw(page, "preview", {"facts": [], "tokens": 2, "pieces": pieces, "more": False})
+    root = draw(page, "preview", {"facts": [], "fault": "", "tokens": 2, "pieces": pieces, "more": False})
     shown = root.locator(".token").all_text_contents()
     assert shown == ["a\u00b7b\u21e5\u240d\u21b5", "\u2400\u2421<200b><202e>"]
     assert root.locator("br").count() == 1

@@ -13,6 +13,7 @@ from gpt_demo.jobs import Turns
 from gpt_demo.text.data import clean_text
 from gpt_demo.text.samples import sample_story
 from gpt_demo.ui.compare.work import Pace, Work, chosen_models, loader, pair, status
+from gpt_demo.ui.protocol.views import Contrasted
 from gpt_demo.ui.services import Services
 from gpt_demo.ui.views import view, view_json
 
@@ -77,17 +78,18 @@ def ready_text() -> str:
     return max(story[int(0.9 * len(story)) :].split("\n\n")[1:], key=len)
 
 
-def contrast_data(names: tuple[str, str], found: Contrast) -> dict[str, Any]:
-    """For the view "contrast": a segment is [text, log-probability, log-probability, tokens, tokens, divergence]."""
+def contrast_data(names: tuple[str, str], found: Contrast) -> Contrasted:
+    """For the view "contrast"."""
     totals = zip(found.tokens, found.losses, found.perplexities, found.bits_per_byte, strict=True)
     return {
         "models": names,
-        "totals": [list(own) for own in totals],
-        "segments": [
-            [one.text, *(round(value, 4) for value in one.logprobs), *one.tokens, _rounded(one.divergence)]
-            for one in found.segments
-        ],
+        "totals": list(totals),
+        "segments": [(one.text, *_both(one.logprobs), *one.tokens, _rounded(one.divergence)) for one in found.segments],
     }
+
+
+def _both(values: tuple[float, float]) -> tuple[float, float]:
+    return round(values[0], 4), round(values[1], 4)
 
 
 def _rounded(value: float | None) -> float | None:

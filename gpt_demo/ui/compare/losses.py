@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.ui.compare.work import Pace, Work, chosen_models, loader, model_boxes, status
 from gpt_demo.ui.downloads import Downloads
 from gpt_demo.ui.listeners import QUIET
+from gpt_demo.ui.protocol.views import Losses, LossRow
 from gpt_demo.ui.quotas import check_text
 from gpt_demo.ui.sentences import in_words
 from gpt_demo.ui.services import Services
@@ -28,11 +29,7 @@ from gpt_demo.ui.train.text_source import PASTE, SAMPLE, VERDICT, Reading, read
 from gpt_demo.ui.views import view, view_json
 
 MOST_CHARACTERS = 50_000  # The Verdict has 20,479; a character is at most a few tokens, usually a quarter of one
-COLUMNS = (
-    "model", "vocabulary", "train_loss", "val_loss", "train_perplexity", "val_perplexity", "bits_per_byte", "tokens",
-    "reported_loss",
-)  # fmt: skip
-Row = Mapping[str, Any]
+COLUMNS = tuple(LossRow.__annotations__)
 SKIP = (gr.skip(), gr.skip(), gr.skip())  # what is shown stays as it is
 
 
@@ -111,7 +108,7 @@ class Sheet:
     """The rows that have come, of one text."""
 
     def __init__(self, source: str, text: str) -> None:
-        self.rows: list[Row] = []
+        self.rows: list[LossRow] = []
         self.text = text[:MOST_CHARACTERS]
         self._source = source
         self._whole = len(text)
@@ -131,11 +128,12 @@ class Sheet:
         size = info.about.get("size") if info.about.get("source") in SOURCES else None
         found = {**json.loads(event.to_json()), "vocabulary": self._tokenizers[-1].n_vocab}
         found["reported_loss"] = reported_loss(size, self.text)
-        self.rows.append({name: found[name] for name in COLUMNS})
+        row: Any = {name: found[name] for name in COLUMNS}
+        self.rows.append(row)
 
     def shown(self) -> tuple[Any, ...]:
         """For the view "losses", the rows themselves, and the button to save them."""
-        data = {
+        data: Losses = {
             "rows": self.rows,
             "text": self._source,
             "measured": len(self.text),
@@ -145,7 +143,7 @@ class Sheet:
         return view_json(data), list(self.rows), gr.update(visible=bool(self.rows))
 
 
-def write_csv(target: Path, rows: Sequence[Row]) -> Path:
+def write_csv(target: Path, rows: Sequence[LossRow]) -> Path:
     """The rows as a file in the folder `target`. Raises UserError where there are none."""
     if not rows:
         raise UserError("Nothing has been measured yet. Press Measure first.")

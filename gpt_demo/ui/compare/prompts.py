@@ -14,6 +14,7 @@ from gpt_demo.jobs import Turns
 from gpt_demo.text.data import clean_text
 from gpt_demo.ui.compare.work import Pace, Work, chosen_models, loader, model_boxes, status
 from gpt_demo.ui.listeners import QUIET
+from gpt_demo.ui.protocol.views import Cell, Completions
 from gpt_demo.ui.quotas import check_length
 from gpt_demo.ui.sentences import in_words
 from gpt_demo.ui.services import Services
@@ -137,11 +138,12 @@ class Sheet:
         return f"Done: {len(self.prompts)} prompts, {done} of {len(self.models)} models."
 
     def data(self) -> str:
-        """For the view "completions": a cell is [text, mean log-probability, tokens], null as long as it is empty."""
+        """For the view "completions"."""
         rows = [[self._cell(name, i) for name in self.models] for i in range(len(self.prompts))]
         failed = [name in self._failed for name in self.models]
-        return view_json({"models": self.models, "failed": failed, "prompts": self.prompts, "rows": rows})
+        shown: Completions = {"models": self.models, "failed": failed, "prompts": self.prompts, "rows": rows}
+        return view_json(shown)
 
-    def _cell(self, model: str, prompt: int) -> list[Any] | None:
+    def _cell(self, model: str, prompt: int) -> Cell | None:
         event = self._cells.get((model, prompt))
-        return None if event is None else [event.text, round(event.logprob, 4), event.tokens]
+        return None if event is None else (event.text, round(event.logprob, 4), event.tokens)

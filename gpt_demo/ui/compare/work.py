@@ -16,6 +16,7 @@ from gpt_demo.model.gpt import GPT
 from gpt_demo.store.store import ModelInfo
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.ui.listeners import QUEUED, QUIET
+from gpt_demo.ui.protocol.views import WorkState
 from gpt_demo.ui.sentences import in_words
 from gpt_demo.ui.services import Services, owner
 from gpt_demo.ui.views import view, view_json
@@ -98,7 +99,7 @@ class Work:
             job.stop()
 
 
-def status(text: str, fraction: float = 0.0, state: str = "running", troubles: Sequence[str] = ()) -> str:
+def status(text: str, fraction: float = 0.0, state: WorkState = "running", troubles: Sequence[str] = ()) -> str:
     """The line under the buttons; `troubles` are what went wrong with single models."""
     return view_json({"text": text, "fraction": fraction, "state": state, "troubles": list(troubles)})
 

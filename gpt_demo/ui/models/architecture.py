@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gpt_demo.format import count
 from gpt_demo.model.gpt import GPTConfig
+from gpt_demo.ui.protocol.views import Architecture, Flow, Part
 
-Part = dict[str, Any]
 
+def architecture(config: GPTConfig, name: str) -> Architecture:
+    """The parts in the order of computation.
 
-def architecture(config: GPTConfig, name: str) -> dict[str, Any]:
-    """{name, params, width, layers, heads, head_width, before, block, after}: the parts in the order of computation.
-
-    A part is {name, words, shape, params, count, share, flow: [in, out], branch}; `flow` counts in widths of the
-    stream, null where it is the vocabulary's. The block's parts are those of one of `layers` equal blocks, and their
-    shares those of all blocks together.
+    The block's parts are those of one of `layers` equal blocks, and their shares those of all blocks together.
     """
     width, vocabulary, total = config.n_embd, config.n_vocab, config.n_params
     before = [
-        _part("wte", "token embedding: a row for each token", (vocabulary, width), [None, 1]),
-        _part("wpe", "position embedding: a row for each place, added", (config.n_ctx, width), [1, 1]),
+        _part("wte", "token embedding: a row for each token", (vocabulary, width), (None, 1)),
+        _part("wpe", "position embedding: a row for each place, added", (config.n_ctx, width), (1, 1)),
     ]
     after = [_norm("ln_f", "normalises the last time", width)]
     if config.tied_head:
-        after.append(_part("head", "scores every token with the rows of wte again", None, [1, None]))
+        after.append(_part("head", "scores every token with the rows of wte again", None, (1, None)))
     else:
-        after.append(_part("lm_head", "scores every token", (width, vocabulary), [1, None]))
+        after.append(_part("lm_head", "scores every token", (width, vocabulary), (1, None)))
     block = _block(config)
     for part, times in [*((p, 1) for p in (*before, *after)), *((p, config.n_layer) for p in block)]:
         part["share"] = part["params"] * times / total
@@ -38,14 +33,14 @@ def architecture(config: GPTConfig, name: str) -> dict[str, Any]:
         "layers": config.n_layer,
         "heads": config.n_head,
         "head_width": width // config.n_head,
-        "before": [_words(part) for part in before],
+        "before": before,
         "block": {
             "params": count(in_block),
             "all": count(in_block * config.n_layer),
             "share": in_block * config.n_layer / total,
-            "parts": [_words(part) for part in block],
+            "parts": block,
         },
-        "after": [_words(part) for part in after],
+        "after": after,
         "total": f"{total:,}",
     }
 
@@ -57,11 +52,11 @@ def _block(config: GPTConfig) -> list[Part]:
     attention = f"queries, keys and values of {heads} {'heads' if heads > 1 else 'head'}, each {width // heads} wide"
     return [
         {**_norm("ln_1", "normalises", width), "branch": "attention"},
-        _part("c_attn", attention, (width, 3 * width), [1, 3], bias=config.qkv_bias, branch="attention"),
-        _part("c_proj", "mixes the heads; added to the stream", (width, width), [1, 1], bias=True, branch="attention"),
+        _part("c_attn", attention, (width, 3 * width), (1, 3), bias=config.qkv_bias, branch="attention"),
+        _part("c_proj", "mixes the heads; added to the stream", (width, width), (1, 1), bias=True, branch="attention"),
         {**_norm("ln_2", "normalises", width), "branch": "MLP"},
-        _part("c_fc", widens, (width, config.mlp_width), [1, wide], bias=True, branch="MLP"),
-        _part("c_proj", narrows, (config.mlp_width, width), [wide, 1], bias=True, branch="MLP"),
+        _part("c_fc", widens, (width, config.mlp_width), (1, wide), bias=True, branch="MLP"),
+        _part("c_proj", narrows, (config.mlp_width, width), (wide, 1), bias=True, branch="MLP"),
     ]
 
 
@@ -69,7 +64,7 @@ def _part(
     name: str,
     words: str,
     shape: tuple[int, int] | None,
-    flow: list[float | None],
+    flow: Flow,
     *,
     bias: bool = False,
     branch: str = "",
@@ -79,13 +74,22 @@ def _part(
     sizes = (
         f"{shape[0]:,} \N{MULTIPLICATION SIGN} {shape[1]:,}" + (f" + {shape[1]:,}" if bias else "") if shape else "tied"
     )
-    return {"name": name, "words": words, "shape": sizes, "params": numbers, "flow": flow, "branch": branch}
+    return _filled(name, words, sizes, numbers, flow, branch)
 
 
 def _norm(name: str, words: str, width: int) -> Part:
     shape = f"2 \N{MULTIPLICATION SIGN} {width:,}"
-    return {"name": name, "words": words, "shape": shape, "params": 2 * width, "flow": [1, 1], "branch": ""}
+    return _filled(name, words, shape, 2 * width, (1, 1), "")
 
 
-def _words(part: Part) -> Part:
-    return {**part, "count": f"{part['params']:,}"}
+def _filled(name: str, words: str, shape: str, params: int, flow: Flow, branch: str) -> Part:
+    return {
+        "name": name,
+        "words": words,
+        "shape": shape,
+        "params": params,
+        "count": f"{params:,}",
+        "share": 0.0,  # known when all parts are
+        "flow": flow,
+        "branch": branch,
+    }

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from gpt_demo.errors import UserError
 from gpt_demo.events import Converting, Downloading, Event
@@ -19,10 +19,10 @@ from gpt_demo.model.gpt import GPT2_SIZES
 from gpt_demo.paths import check_space
 from gpt_demo.store.loaded import memory_needed
 from gpt_demo.ui.models.table import PARTLY, SIZE_OF, SOURCE_WORDS, download_bytes, fitting
+from gpt_demo.ui.protocol.views import Fact, Fetch, FetchPart, FetchState
 from gpt_demo.ui.services import Services, owner
 
 RATE_SECONDS = 10.0  # the speed shown is that of the last so many seconds
-FetchState = Literal["running", "cancelling", "cancelled", "failed", "done"]
 Buttons = tuple[Literal["Cancel", ""], Literal["Retry", "Go on", ""]]
 
 
@@ -127,8 +127,8 @@ class Fetches:
         again: dict[str, Buttons] = {"running": ("Cancel", ""), "failed": ("", "Retry"), "cancelled": ("", "Go on")}
         return again.get(state, ("", ""))
 
-    def data(self, name: str | None) -> dict[str, Any] | None:
-        """For the view "fetch": {name, state, title, fraction, facts, parts: [[label, fraction, words]], message}."""
+    def data(self, name: str | None) -> Fetch | None:
+        """For the view "fetch"."""
         job = self.job(name)
         if name is None or job is None:
             return None
@@ -188,7 +188,7 @@ def _title(event: Event | None, name: str, source: str) -> str:
     return f"Converting {name}" if isinstance(event, Converting) else f"{name} from {source}"
 
 
-def _facts(event: Event | None, speed_now: Speed) -> list[list[str]]:
+def _facts(event: Event | None, speed_now: Speed) -> list[Fact]:
     received, speed, left = DASH, DASH, DASH
     if isinstance(event, Downloading):
         rate = speed_now.bytes_per_second
@@ -200,23 +200,23 @@ def _facts(event: Event | None, speed_now: Speed) -> list[list[str]]:
     elif isinstance(event, Converting):
         received = f"{event.done} of {event.total} tensors"
     return [
-        ["received" if not isinstance(event, Converting) else "converted", received, "of all files of the model"],
-        ["speed", speed, "over the last ten seconds"],
-        ["time left", left, "at this speed; the conversion comes after it"],
+        ("received" if not isinstance(event, Converting) else "converted", received, "of all files of the model"),
+        ("speed", speed, "over the last ten seconds"),
+        ("time left", left, "at this speed; the conversion comes after it"),
     ]
 
 
-def _parts(event: Event | None) -> list[list[Any]]:
+def _parts(event: Event | None) -> list[FetchPart]:
     """The bars: in all, and the file that is coming."""
     if isinstance(event, Downloading):
         return [
-            ["In all", *_share(event.all_received, event.all_total)],
-            [event.file, *_share(event.received, event.total)],
+            ("In all", *_share(event.all_received, event.all_total)),
+            (event.file, *_share(event.received, event.total)),
         ]
     if isinstance(event, Converting):
         words = f"{count(event.done)} of {count(event.total)} tensors"
-        return [["All files are here", 1, ""], ["Conversion", event.done / max(1, event.total), words]]
-    return [["In all", None, "asking the host"], [" ", 0, ""]]
+        return [("All files are here", 1, ""), ("Conversion", event.done / max(1, event.total), words)]
+    return [("In all", None, "asking the host"), (" ", 0, "")]
 
 
 def _share(received: int, total: int | None) -> tuple[float | None, str]:

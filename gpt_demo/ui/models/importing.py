@@ -15,6 +15,7 @@ from gpt_demo.events import Converting, Kept
 from gpt_demo.exchange.pretrained import import_model
 from gpt_demo.format import size
 from gpt_demo.ui.listeners import QUEUED, QUIET
+from gpt_demo.ui.protocol.views import Fetch, FetchPart
 from gpt_demo.ui.quotas import check_import
 from gpt_demo.ui.sentences import sentences
 from gpt_demo.ui.services import Services, owner
@@ -88,7 +89,7 @@ def unpacked_bytes(path: Path) -> int:
         return path.stat().st_size
 
 
-def _data(name: str, event: Converting | Kept | None) -> dict[str, Any]:
+def _data(name: str, event: Converting | Kept | None) -> Fetch:
     if isinstance(event, Kept):
         message = f"{event.model} is here, {size(event.bytes)}."
         return {
@@ -101,5 +102,5 @@ def _data(name: str, event: Converting | Kept | None) -> dict[str, Any]:
         }
     share = event.done / max(1, event.total) if event else None
     words = f"{event.done} of {event.total} tensors" if event else "looking at the file"
-    parts = [["Conversion", share, words]]
+    parts: list[FetchPart] = [("Conversion", share, words)]
     return {"name": name, "state": "running", "title": f"Importing {name}", "facts": [], "parts": parts, "message": ""}

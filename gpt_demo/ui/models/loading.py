@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from gpt_demo.compare.precisions import (
     TOKENS,
@@ -18,6 +17,7 @@ from gpt_demo.model.quantization import PRECISIONS
 from gpt_demo.store.store import ModelInfo
 from gpt_demo.text.samples import sample_story
 from gpt_demo.ui.models.table import estimate, speed_key, tokens_a_second
+from gpt_demo.ui.protocol.views import Table
 from gpt_demo.ui.sentences import in_words
 from gpt_demo.ui.services import Services, owner
 
@@ -50,7 +50,7 @@ def unload(services: Services, info: ModelInfo, token: str | None) -> None:
     services.store.unload(info.name, owner(token))
 
 
-def measure(services: Services, info: ModelInfo, token: str | None) -> Iterator[dict[str, Any]]:
+def measure(services: Services, info: ModelInfo, token: str | None) -> Iterator[Table]:
     """The table of the precisions, a row more each time. Raises UserError at once where a training is going on."""
     if services.runs.busy():
         raise UserError("A training is going on, so speeds would be wrong. Measure when it has ended.")
@@ -82,7 +82,7 @@ def _row(event: PrecisionMeasured | PrecisionRefused, base: float | None) -> lis
     ]
 
 
-def _table(name: str, rows: list[list[str]], tokens: int | None) -> dict[str, Any]:
+def _table(name: str, rows: list[list[str]], tokens: int | None) -> Table:
     """What has been measured, and what is being measured now."""
     waiting = [[PRECISIONS[len(rows)], "", "", "", "being measured"]] if len(rows) < len(PRECISIONS) else []
     caption = f"{name}, measured here"

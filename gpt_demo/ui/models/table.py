@@ -13,12 +13,13 @@ from gpt_demo.format import DASH, count, number, size
 from gpt_demo.model.gpt import GPT2_SIZES, GPTConfig
 from gpt_demo.store.loaded import memory_needed, precisions_that_fit
 from gpt_demo.store.store import ModelInfo
+from gpt_demo.ui.protocol.views import Fit, ModelGroup, ModelKind, ModelRow, Models, Remark
 from gpt_demo.ui.services import Services, owner
 
 SIZE_OF = {model_name(size): size for size in GPT2_SIZES}  # name -> GPT-2 size
 SOURCE_WORDS = {"openai": "OpenAI's release", "huggingface": "Hugging Face"}
 PARTLY = "partly here"  # a download that was broken off
-HEAD = (
+HEAD = [
     ("Model", ""),
     ("State", "whether it is on this machine's disk and in its memory"),
     ("Parameters", "numbers that were learned"),
@@ -32,11 +33,11 @@ HEAD = (
     ("Memory", "what it takes to write, with weights in fp32, or in the precision in which it is loaded"),
     ("Tokens/s", "how fast it writes here, measured when it is loaded or its precisions are measured"),
     ("Made", "the day it was trained, downloaded or imported"),
-)
+]
 
 
-def fit_line(services: Services) -> dict[str, Any]:
-    """What this machine has room for: {text, note}."""
+def fit_line(services: Services) -> Fit:
+    """What this machine has room for."""
     memory = services.store.memory
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, config in GPT2_SIZES.items():
@@ -95,23 +96,21 @@ def gpt2_models(services: Services) -> dict[str, ModelInfo | None]:
     return found
 
 
-def table(services: Services, token: str | None, fetching: dict[str, str]) -> dict[str, Any]:
-    """{head, groups}: the GPT-2 sizes, then the starter and the visitor's own. `fetching`: what is being downloaded."""
+def table(services: Services, token: str | None, fetching: dict[str, str]) -> Models:
+    """The GPT-2 sizes, then the starter and the visitor's own. `fetching`: what is being downloaded."""
     gpt2 = [
         _row(services, info, name, info.config if info else GPT2_SIZES[SIZE_OF[name]], fetching.get(name))
         for name, info in gpt2_models(services).items()
     ]
     own = [_row(services, info, info.name, info.config, None) for info in own_models(services, token)]
-    groups = [
+    groups: list[ModelGroup] = [
         {"key": "own", "title": "The starter and own models", "rows": own},
         {"key": "gpt2", "title": "GPT-2, as released by OpenAI", "rows": gpt2},
     ]
     return {"head": HEAD, "groups": groups, "note": "No models yet. Train one in the Train tab, or download one below."}
 
 
-def _row(
-    services: Services, info: ModelInfo | None, name: str, config: GPTConfig, fetching: str | None
-) -> dict[str, Any]:
+def _row(services: Services, info: ModelInfo | None, name: str, config: GPTConfig, fetching: str | None) -> ModelRow:
     loaded = services.store.memory.precision_of(info.folder) if info else None
     state, kind = _state(info, loaded, fetching)
     about = info.about if info else {}
@@ -128,7 +127,7 @@ def _row(
     return {"name": name, "cells": cells, "kind": kind}
 
 
-def _state(info: ModelInfo | None, loaded: str | None, fetching: str | None) -> tuple[str, str]:
+def _state(info: ModelInfo | None, loaded: str | None, fetching: str | None) -> tuple[str, ModelKind]:
     if fetching and fetching != PARTLY:
         return fetching, "busy"
     if info is None:
@@ -158,8 +157,8 @@ def _day(seconds: Any) -> str:
 # The chosen model -----------------------------------------------------------------------------------------------------
 
 
-def estimate(services: Services, info: ModelInfo | None, name: str, precision: str) -> dict[str, Any]:
-    """What can be said before it is loaded, or downloaded: {text, trouble}."""
+def estimate(services: Services, info: ModelInfo | None, name: str, precision: str) -> Remark:
+    """What can be said before it is loaded, or downloaded."""
     memory = services.store.memory
     if info is None:
         of_size = SIZE_OF[name]
@@ -186,7 +185,7 @@ def _come(services: Services, of_size: str) -> str:
     return "".join(f", {size(count)} of which have come from {words}" for words, count in come.items() if count)
 
 
-def _advice(config: GPTConfig, budget: int, said: str) -> dict[str, Any]:
+def _advice(config: GPTConfig, budget: int, said: str) -> Remark:
     fits = fitting(config, budget)
     if not fits:
         return {"text": f"{said} It needs more memory than this machine has for models.", "trouble": True}

@@ -6,7 +6,7 @@ assets/playground/sampler.js reads both and computes from them what `gpt_demo.de
 from __future__ import annotations
 
 import base64
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from torch import Tensor
 
 from gpt_demo.errors import UserError
 from gpt_demo.text.tokenizer import Tokenizer
+from gpt_demo.ui.protocol.playground import Row, Vocabulary
 
 LONGEST = 2**16 - 1
 
 
-def row_payload(logits: Tensor, dtype: Literal["float32", "float16"] = "float32") -> dict[str, Any]:
+def row_payload(logits: Tensor, dtype: Literal["float32", "float16"] = "float32") -> Row:
     """The row logits (V,) or (1, V) as {"dtype", "data": base64, "n": V, "shift"}: logit = value + shift.
 
     "float32" is the row itself: the browser cuts the same tokens as the server, and its probabilities differ by less
@@ -47,7 +48,7 @@ def row_payload(logits: Tensor, dtype: Literal["float32", "float16"] = "float32"
     return {"dtype": dtype, "data": _base64(data.tobytes()), "n": len(row), "shift": shift}
 
 
-def vocabulary_payload(tokenizer: Tokenizer) -> dict[str, Any]:
+def vocabulary_payload(tokenizer: Tokenizer) -> Vocabulary:
     """The bytes of all tokens, joined in the order of their ids: {"n", "data": base64, "lengths": base64 of uint16}.
 
     560 KB for GPT-2's, so to be sent once for each tokenizer. A token's bytes beyond 65,535 are left out.

@@ -1,4 +1,4 @@
-"""What assets/lab asks the server: one method per question, JSON in and out. Errors come back as {"error": sentence}.
+"""What assets/playground asks the server: one method per question, see ui/protocol.py. Errors come back as a Trouble.
 
 These calls bypass Gradio's queue, so they are short: a job is started, then asked for more about ten times a second.
 """
@@ -24,9 +24,28 @@ from gpt_demo.presenter.scenes import default_deck
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.ui.playground.payload import row_payload, vocabulary_payload
 from gpt_demo.ui.playground.sessions import Sessions
+from gpt_demo.ui.protocol.playground import (
+    Asked,
+    AskedJob,
+    AskedMore,
+    AskedOfModel,
+    AskedRow,
+    AskedScores,
+    AskedText,
+    AskedToy,
+    Counts,
+    DeckAnswer,
+    Happened,
+    Ids,
+    Job,
+    Names,
+    Nothing,
+    Opened,
+    RowAndDart,
+    Scores,
+)
 from gpt_demo.ui.services import Services, owner
 
-Answer = dict[str, Any]
 MAX_CHARACTERS = 200_000
 
 
@@ -36,18 +55,18 @@ class LabServer:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.sessions = Sessions()
-        questions: tuple[Callable[[Answer], Answer], ...] = (
+        questions: tuple[Callable[[Any], Any], ...] = (
             *(self.models, self.open, self.encode, self.row, self.score),
             *(self.start, self.more, self.close, self.toy, self.deck),
         )
         self.functions = [_answering(question) for question in questions]
 
-    def models(self, request: Answer) -> Answer:
-        """{token} -> {models: names, the starter first}"""
+    def models(self, request: Asked) -> Names:
+        """The visitor's models."""
         return {"models": [info.name for info in self.services.store.list(owner(request.get("token")))]}
 
-    def open(self, request: Answer) -> Answer:
-        """{token, model} -> {model, n_ctx, n_vocab, end_of_text, vocabulary}"""
+    def open(self, request: AskedOfModel) -> Opened:
+        """What is known of a model."""
         model, tokenizer = self._load(request)
         return {
             "model": request["model"],
@@ -57,23 +76,23 @@ class LabServer:
             "vocabulary": vocabulary_payload(tokenizer),
         }
 
-    def encode(self, request: Answer) -> Answer:
-        """{token, model, text} -> {ids}; an empty text is the end-of-text token, from which models start."""
+    def encode(self, request: AskedText) -> Ids:
+        """The tokens of a text; an empty text is the end-of-text token, from which models start."""
         _, tokenizer = self._load(request)
         text = str(request.get("text", ""))
         if len(text) > MAX_CHARACTERS:
             raise UserError(f"This text has {len(text):,} characters; up to {MAX_CHARACTERS:,} can be read here.")
         return {"ids": tokenizer.encode(text) or [tokenizer.end_of_text]}
 
-    def row(self, request: Answer) -> Answer:
-        """{token, model, ids, seed} -> {row: the logits of the next token, dart: the uniform number drawn for it}"""
+    def row(self, request: AskedRow) -> RowAndDart:
+        """The logits of the token after the context, and its dart."""
         model, tokenizer = self._load(request)
         ids = self._ids(request, tokenizer)
         logits = next_logits(model, tokenizer, ids)
         return {"row": row_payload(logits), "dart": dart(int(request.get("seed", 0)), len(ids))}
 
-    def score(self, request: Answer) -> Answer:
-        """{token, model, ids, first} -> {scores: [[logprob, rank, entropy], ...]} of ids[first:], maybe not all.
+    def score(self, request: AskedScores) -> Scores:
+        """Log-probability, rank and entropy of ids[first:], maybe not all.
 
         Behind the context length each token takes a pass of its own, so only some are answered at once: ask again.
         """
@@ -81,10 +100,10 @@ class LabServer:
         ids, first, n_ctx = self._ids(request, tokenizer), int(request["first"]), model.config.n_ctx
         last = n_ctx + 1 if first <= n_ctx else first + max(1, 2048 // n_ctx)
         scores = token_scores(model, tokenizer.n_vocab, ids, first, last)
-        return {"scores": [[score.logprob, score.rank, score.entropy] for score in scores]}
+        return {"scores": [(score.logprob, score.rank, score.entropy) for score in scores]}
 
-    def start(self, request: Answer) -> Answer:
-        """{token, model, ids, seed, count, stop, lanes: [...]} or {..., beams, length_penalty} -> {job}"""
+    def start(self, request: AskedJob) -> Job:
+        """Begin to write in lanes, or to search with beams."""
         model, tokenizer = self._load(request)
         ids, count = self._ids(request, tokenizer), int(request.get("count", 50))
         end = tokenizer.end_of_text if request.get("stop", True) else None
@@ -101,18 +120,18 @@ class LabServer:
             job = beam_search(model, ids, beams, count, penalty, end, early_stopping=early, n_vocab=V)
         return {"job": self.sessions.start(job)}
 
-    def more(self, request: Answer) -> Answer:
-        """{job} -> {events, done}"""
+    def more(self, request: AskedMore) -> Happened:
+        """What the job has done since."""
         events, done = self.sessions.more(str(request.get("job")))
         return {"events": [json.loads(event.to_json()) for event in events], "done": done}
 
-    def close(self, request: Answer) -> Answer:
-        """{job} -> {}"""
+    def close(self, request: AskedMore) -> Nothing:
+        """Forget the job."""
         self.sessions.close(str(request.get("job")))
         return {}
 
-    def toy(self, request: Answer) -> Answer:
-        """{logits, temperature, top_k, seed, draws} -> {counts}: single draws of torch.multinomial, as in the book."""
+    def toy(self, request: AskedToy) -> Counts:
+        """Single draws of torch.multinomial, as in the book."""
         counts = draw_toy(
             torch.tensor(request["logits"], dtype=torch.float32),
             float(request.get("temperature", 1)),
@@ -122,14 +141,15 @@ class LabServer:
         )
         return {"counts": counts}
 
-    def deck(self, request: Answer) -> Answer:
-        """{} -> {deck}: the presenter's scenes that come with the app"""
-        return {"deck": default_deck()}
+    def deck(self, request: Asked) -> DeckAnswer:
+        """The presenter's scenes that come with the app."""
+        deck: Any = default_deck()
+        return {"deck": deck}
 
-    def _load(self, request: Answer) -> tuple[GPT, Tokenizer]:
+    def _load(self, request: AskedOfModel) -> tuple[GPT, Tokenizer]:
         return self.services.store.load(str(request.get("model", "")), owner(request.get("token")))
 
-    def _ids(self, request: Answer, tokenizer: Tokenizer) -> list[int]:
+    def _ids(self, request: AskedRow | AskedScores | AskedJob, tokenizer: Tokenizer) -> list[int]:
         """The context; UserError where it holds anything but tokens of this model."""
         ids = request.get("ids") or [tokenizer.end_of_text]
         if not isinstance(ids, list) or len(ids) > MAX_CHARACTERS:
@@ -139,11 +159,11 @@ class LabServer:
         return ids
 
 
-def _answering(question: Callable[[Answer], Answer]) -> Callable[[Answer], Answer]:
+def _answering(question: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """An exception would reach the browser as null, so it becomes an answer."""
 
     @functools.wraps(question)
-    def answer(request: Answer) -> Answer:
+    def answer(request: Any) -> Any:
         try:
             return question(request)
         except UserError as error:

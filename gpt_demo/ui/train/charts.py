@@ -1,15 +1,6 @@
 """The training curves: the live chart of the page, and the same picture as a figure to download.
 
-Both read one snapshot, a JSON object (missing and non-finite numbers are null; every list of a table has one length):
-
-    {"runs": [{"name": str, "color_index": int, "current": bool,
-               "stepped": {"step": [], "tokens": [], "epoch": [], "loss": [], "learning_rate": [], "grad_norm": [],
-                           "tokens_per_second": []},           # at most 400 points, downsampled by whoever sends it
-               "evaluated": {"step": [], "tokens": [], "epoch": [], "train_loss": [], "val_loss": []},
-               "best": {"step", "tokens", "epoch", "val_loss"} | null,
-               "overfit_from": {"tokens", "epoch"} | null}],   # may also carry "step"
-     "references": {"uniform": ln V, "unigram": nats, "bigram": nats},
-     "total_tokens": int | null, "tokens_per_epoch": int | null}
+Both read one snapshot (ui/protocol.py); missing and non-finite numbers are null.
 
 The run with `current` (else the first) is drawn in full, the others thinner behind it. The drawing itself is
 assets/train/chart.js with assets/train/chart.css, which the app puts into the page's head.
@@ -29,14 +20,13 @@ import gradio as gr
 
 from gpt_demo.errors import UserError
 from gpt_demo.ui import scripts
+from gpt_demo.ui.protocol.chart import Snapshot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Snapshot = Mapping[str, Any]
-
-EMPTY: dict[str, Any] = {"runs": [], "references": {}, "total_tokens": None, "tokens_per_epoch": None}
+EMPTY: Snapshot = {"runs": [], "references": {}, "total_tokens": None, "tokens_per_epoch": None}
 
 # Constant on purpose: a template that names the value would run what stands in a run's name.
 HTML_TEMPLATE = '<div class="training-chart"></div>'
@@ -78,7 +68,7 @@ def training_chart(snapshot: Snapshot = EMPTY, *, elem_id: str = "training-chart
     )
 
 
-def snapshot_json(snapshot: Snapshot) -> str:
+def snapshot_json(snapshot: Mapping[str, Any]) -> str:
     """The snapshot as the chart's value: NaN and infinity become null, "<" is escaped.
 
     (JSON readers see no difference; Gradio warns of `<script` in a value, even where nothing runs it.)

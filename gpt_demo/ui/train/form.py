@@ -21,6 +21,7 @@ from gpt_demo.training.estimate import training_memory
 from gpt_demo.training.lora import n_trained
 from gpt_demo.training.plan import learning_rate
 from gpt_demo.ui.listeners import QUIET
+from gpt_demo.ui.protocol.views import Fact, Plan
 from gpt_demo.ui.quotas import check_config, check_text
 from gpt_demo.ui.sentences import in_words
 from gpt_demo.ui.services import Services
@@ -229,24 +230,24 @@ def full_command(files: Sequence[str], preset_name: str, choice: Choice) -> str:
     return command_line("TEXT", preset_name, choice.config, choice.base_name).replace("TEXT", names, 1)
 
 
-def plan_data(prepared: Prepared, choice: Choice, seconds: float | None = None) -> dict[str, Any]:
+def plan_data(prepared: Prepared, choice: Choice, seconds: float | None = None) -> Plan:
     """What the run will be, before it starts."""
     config, plan = prepared.config, prepared.plan
     steps = plan.total_steps
     rates = [learning_rate(config.train, plan.horizon, round(i * (steps - 1) / 119)) for i in range(120)]
-    time = ["time", "\N{EN DASH}", "measure it below"] if seconds is None else ["time", duration(seconds), "measured"]
-    facts: list[Sequence[str]] = [
-        ["parameters", count(config.model.n_params), "numbers that are learned"],
-        ["memory", f"about {size(training_memory(config))}", "weights, gradients, AdamW's moments, activations"],
-        time,
-        ["steps", f"{steps:,}", "updates of the weights"],
-        ["tokens to read", count(steps * plan.tokens_per_step), "each as often as it comes by"],
-        ["epochs", f"{steps * plan.tokens_per_step / plan.tokens_per_epoch:,.1f}", "passes over the training text"],
+    measured = ("\N{EN DASH}", "measure it below") if seconds is None else (duration(seconds), "measured")
+    facts: list[Fact] = [
+        ("parameters", count(config.model.n_params), "numbers that are learned"),
+        ("memory", f"about {size(training_memory(config))}", "weights, gradients, AdamW's moments, activations"),
+        ("time", *measured),
+        ("steps", f"{steps:,}", "updates of the weights"),
+        ("tokens to read", count(steps * plan.tokens_per_step), "each as often as it comes by"),
+        ("epochs", f"{steps * plan.tokens_per_step / plan.tokens_per_epoch:,.1f}", "passes over the training text"),
     ]
     trained = n_trained(config.model, config.train)
     if choice.base is not None or config.train.trainable != "all":
-        facts.append(["trained", count(trained), "parameters that change, LoRA's included"])
+        facts.append(("trained", count(trained), "parameters that change, LoRA's included"))
     if choice.base is not None:
-        facts.append(["memory by what is trained", needs(config), f"{size(available_memory())} are free now"])
+        facts.append(("memory by what is trained", needs(config), f"{size(available_memory())} are free now"))
     label = f"learning rate over the run, at most {max(rates):.2g}"
     return {"facts": facts, "schedule": {"values": [float(f"{rate:.4g}") for rate in rates], "label": label}}

@@ -13,13 +13,15 @@ from gpt_demo.runs.runs import RunFolder, Status
 from gpt_demo.training.config import EXPLANATIONS
 from gpt_demo.training.evaluation import perplexity
 from gpt_demo.training.history import History
+from gpt_demo.ui.protocol.chart import ChartRun, Place, Snapshot
+from gpt_demo.ui.protocol.views import Fact, RunStatus, Sample, Table
 from gpt_demo.ui.sentences import in_words
 
 POINTS, POINTS_OF_OTHERS = 400, 120  # of steps and of evaluations, for each run
 
 
-def chart_snapshot(runs: Sequence[tuple[str, History]]) -> dict[str, Any]:
-    """The chart's data (format: charts.py): the first run is the current one, the others lie behind it."""
+def chart_snapshot(runs: Sequence[tuple[str, History]]) -> Snapshot:
+    """The chart's data: the first run is the current one, the others lie behind it."""
     started = runs[0][1].started if runs else None
     return {
         "runs": [_chart_run(name, history, i) for i, (name, history) in enumerate(runs)],
@@ -29,15 +31,15 @@ def chart_snapshot(runs: Sequence[tuple[str, History]]) -> dict[str, Any]:
     }
 
 
-def _chart_run(name: str, history: History, index: int) -> dict[str, Any]:
+def _chart_run(name: str, history: History, index: int) -> ChartRun:
     columns = history.columns(POINTS_OF_OTHERS if index else POINTS)
     for table in columns.values():
         table["tokens"] = table.pop("tokens_seen")
     stepped = columns["stepped"]
     stepped["epoch"] = [_epoch(tokens, history) for tokens in stepped["tokens"]]
-    rounded = {kind: {key: [short(v) for v in column] for key, column in t.items()} for kind, t in columns.items()}
+    rounded: Any = {kind: {key: [short(v) for v in column] for key, column in t.items()} for kind, t in columns.items()}
     best = history.best
-    place = None
+    place: Place | None = None
     if best is not None:
         at = {key: short(column[best]) for key, column in history.evaluations.items()}
         place = {"step": at["step"], "tokens": at["tokens_seen"], "epoch": at["epoch"], "val_loss": at["val_loss"]}
@@ -45,7 +47,8 @@ def _chart_run(name: str, history: History, index: int) -> dict[str, Any]:
         "name": name,
         "color_index": index,
         "current": index == 0,
-        **rounded,
+        "stepped": rounded["stepped"],
+        "evaluated": rounded["evaluated"],
         "best": place,
         "overfit_from": place if history.overfits else None,
     }
@@ -63,7 +66,7 @@ def short(value: float | None) -> float | None:
     return value
 
 
-def status_data(folder: RunFolder, history: History, status: Status) -> dict[str, Any]:
+def status_data(folder: RunFolder, history: History, status: Status) -> RunStatus:
     """How the run stands: progress, time left, the numbers of the last step."""
     started, done = history.started, history.steps_done
     total = started.total_steps if started else 0
@@ -81,19 +84,19 @@ def status_data(folder: RunFolder, history: History, status: Status) -> dict[str
     }
 
 
-def _facts(history: History, status: Status) -> list[list[str]]:
+def _facts(history: History, status: Status) -> list[Fact]:
     """The last numbers, each with what it means. Always the same ones, so that nothing moves when they come."""
     started, dash = history.started, number(None)
     train, val = ((history.evaluations[key] or [math.nan])[-1] for key in ("train_loss", "val_loss"))
     speed = count(recent_speed(history)) if history.steps["step"] else dash
     return [
-        ["training loss", number(train), "nats per token, as last evaluated"],
-        ["validation loss", number(val), "nats per token, on text that is never trained on"],
-        ["perplexity", number(perplexity(val), 1) if math.isfinite(val) else dash, "exp(validation loss)"],
-        ["tokens/s", speed, "median of the last 20 steps"],
-        ["parameters", count(started.n_params) if started else dash, "numbers that are learned"],
-        ["computed in", f"{started.precision} on {started.device}" if started else dash, "precision and device"],
-        ["memory", size(used_memory()) if status == "running" else dash, "what the whole app holds now"],
+        ("training loss", number(train), "nats per token, as last evaluated"),
+        ("validation loss", number(val), "nats per token, on text that is never trained on"),
+        ("perplexity", number(perplexity(val), 1) if math.isfinite(val) else dash, "exp(validation loss)"),
+        ("tokens/s", speed, "median of the last 20 steps"),
+        ("parameters", count(started.n_params) if started else dash, "numbers that are learned"),
+        ("computed in", f"{started.precision} on {started.device}" if started else dash, "precision and device"),
+        ("memory", size(used_memory()) if status == "running" else dash, "what the whole app holds now"),
     ]
 
 
@@ -130,7 +133,7 @@ def _message(history: History, status: Status) -> str:
     return ""
 
 
-def samples_data(history: History, most: int = 40) -> list[dict[str, Any]]:
+def samples_data(history: History, most: int = 40) -> list[Sample]:
     """Samples, the newest first."""
     prompt = history.started.config.get("train", {}).get("sample_prompt", "") if history.started else ""
     return [
@@ -139,7 +142,7 @@ def samples_data(history: History, most: int = 40) -> list[dict[str, Any]]:
     ]
 
 
-def differences(runs: Sequence[tuple[str, History]]) -> dict[str, Any]:
+def differences(runs: Sequence[tuple[str, History]]) -> Table:
     """A table of the runs: the settings that are not the same in all, the texts' lengths, and how each came out."""
     known = [(name, history) for name, history in runs if history.started]
     started = [history.started for _, history in known if history.started]

@@ -18,6 +18,7 @@ from gpt_demo.text.data import Split, clean_text, csv_columns, read_texts
 from gpt_demo.text.samples import sample_story, the_verdict
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.ui.listeners import QUIET
+from gpt_demo.ui.protocol.views import Fact, Preview
 from gpt_demo.ui.sentences import in_words
 from gpt_demo.ui.views import view, view_json
 
@@ -133,22 +134,22 @@ def text_columns(files: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def preview_data(text: str, tokenizer: Tokenizer, split: Split, fault: str = "", most: int = 160) -> dict[str, Any]:
+def preview_data(text: str, tokenizer: Tokenizer, split: Split, fault: str = "", most: int = 160) -> Preview:
     """The text as the model will read it: at most so many tokens of its beginning; and why it can't be used, if so."""
     begin = tokenizer.boundaries(text[:2000])
     shown = begin[:most]
     train, val = len(split.train), len(split.val)
-    facts: list[Sequence[str]] = [
-        ["characters", f"{len(text):,}"],
-        ["tokens", f"{train + val:,}", "training and validation together"],
-        ["vocabulary", f"{tokenizer.n_vocab:,}", "different tokens, V"],
-        ["training tokens", f"{train:,}", "what the model learns from"],
-        ["validation tokens", f"{val:,}", "never trained on: they measure the model"],
+    facts: list[Fact] = [
+        ("characters", f"{len(text):,}", ""),
+        ("tokens", f"{train + val:,}", "training and validation together"),
+        ("vocabulary", f"{tokenizer.n_vocab:,}", "different tokens, V"),
+        ("training tokens", f"{train:,}", "what the model learns from"),
+        ("validation tokens", f"{val:,}", "never trained on: they measure the model"),
     ]
     return {
         "facts": facts,
         "fault": fault,
         "tokens": train + val,
-        "pieces": [[piece.id, piece.text] for piece in shown],
+        "pieces": [(piece.id, piece.text) for piece in shown],
         "more": len(text) > 2000 or len(begin) > most,
     }

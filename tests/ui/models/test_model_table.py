@@ -215,7 +215,7 @@ def test_a_download_is_shared_and_one_at_a_time(services: Services, slow: Slow) 
     data = fetches.data("gpt2-124M")
     assert data is not None
     assert data["title"] == "gpt2-124M from Hugging Face"
-    assert data["parts"] == [["In all", 0.125, "0.0 MB of 0.0 MB"], ["a", 0.25, "0.0 MB of 0.0 MB"]]
+    assert data["parts"] == [("In all", 0.125, "0.0 MB of 0.0 MB"), ("a", 0.25, "0.0 MB of 0.0 MB")]
     slow.go_on.set()
     assert wait(services, "gpt2-124M") == "done"
     assert fetches.labels() == {}
@@ -304,7 +304,7 @@ def test_a_conversion_is_told_too(services: Services, slow: Slow) -> None:
     data = fetches.data("gpt2-124M")
     assert data is not None
     assert data["title"] == "Converting gpt2-124M"
-    assert data["parts"][1] == ["Conversion", 0.25, "3 of 12 tensors"]
+    assert data["parts"][1] == ("Conversion", 0.25, "3 of 12 tensors")
     assert fetches.labels() == {"gpt2-124M": "converting"}
 
 

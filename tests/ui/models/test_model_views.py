@@ -27,7 +27,7 @@ def models(*names: str, state: str = "on disk", chosen: str = "") -> dict[str, A
     cells = [state] * (len(HEAD) - 1)
     rows = [{"name": name, "cells": cells, "kind": "here"} for name in names]
     groups = [{"key": "own", "title": "Own", "rows": rows}, {"key": "gpt2", "title": "GPT-2", "rows": []}]
-    return {"head": HEAD, "groups": groups, "chosen": chosen}
+    return {"head": HEAD, "groups": groups, "note": "", "chosen": chosen}
 
 
 FETCH: dict[str, Any] = {
