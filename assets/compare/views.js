@@ -78,7 +78,9 @@ function completions(root, data) {
   const shape = JSON.stringify([data.models, data.prompts]);
   if (root.dataset.shape !== shape) {
     root.dataset.shape = shape;
-    const hint = "The small number: mean log-probability of the new tokens, in nats; nearer to 0 is surer.";
+    const hint =
+      "The small number: mean log-probability of the new tokens in the model's own distribution, in nats; " +
+      "nearer to 0 is more certain.";
     root.replaceChildren(scrolling(h("div", "scroll", completionTable(data)), "Completions"), h("p", "quiet", hint));
   }
   root.querySelectorAll("tbody tr").forEach((tr, i) => {

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gpt_demo.decoding.generate import Sampling, generate
+from gpt_demo.decoding.generate import Sampling, choices_after, token_texts
 from gpt_demo.errors import UserError
-from gpt_demo.events import Event, Generated, TokenChosen
+from gpt_demo.events import Event
 from gpt_demo.model.gpt import GPT
 from gpt_demo.text.data import covering_windows, split_text
 from gpt_demo.text.samples import VERDICT_SHA256
@@ -58,7 +58,7 @@ class Completed(Event):
     model: str
     prompt: int  # its number
     text: str  # what was added
-    logprob: float  # mean natural logarithm of its tokens' probabilities
+    logprob: float  # mean natural logarithm of its tokens' probabilities, in the model's own distribution
     tokens: int
 
 
@@ -101,13 +101,13 @@ def _complete(
     for name in names:
         model, tokenizer = load(name)
         for i, prompt in enumerate(prompts):
+            ids: list[int] = []
             logprobs: list[float] = []
-            text = ""
-            for event in generate(model, tokenizer, prompt, sampling, max_new_tokens):
-                if isinstance(event, TokenChosen):
-                    logprobs.append(event.logprob)
-                elif isinstance(event, Generated):
-                    text = event.text.removeprefix(prompt)
+            before, end = tokenizer.encode(prompt), tokenizer.end_of_text
+            for choice in choices_after(model, tokenizer, before, sampling, max_new_tokens, end):
+                logprobs.append(choice.raw_logprob)
+                ids += [] if choice.last else [choice.id]
+            text = "".join(token_texts(tokenizer, ids))
             yield Completed(name, i, text, sum(logprobs) / len(logprobs), len(logprobs))
 
 

@@ -104,7 +104,7 @@ class BeamSearch:
     early_stopping: bool | Literal["never"]
 
     def advance(self, logits: Tensor, before: BeamsAdvanced | None) -> BeamsAdvanced:
-        """The step behind `before`, given logits (B, V) after each of its live hypotheses."""
+        """The step after `before`, given logits (B, V) after each of its live hypotheses."""
         candidates = self.candidates(logits, before.live if before else (Hypothesis((), 0.0, 0.0, 0, False),))
         finished = tuple(h for h in candidates[: self.n_beams] if h.finished)
         live = tuple(h for h in candidates if not h.finished)[: self.n_beams]

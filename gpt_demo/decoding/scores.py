@@ -19,7 +19,7 @@ _ROWS_AT_ONCE = 64  # rows of V float64 numbers in memory
 
 @dataclass(frozen=True)
 class Score:
-    """One token, in the model's own distribution after what stands before it."""
+    """One token, in the model's own distribution given the tokens before it."""
 
     logprob: float  # natural logarithm
     rank: int  # 0: the most probable token; of equal ones the lower id comes first
@@ -29,8 +29,8 @@ class Score:
 def token_scores(model: GPT, n_vocab: int, ids: Sequence[int], first: int, last: int | None = None) -> list[Score]:
     """The scores of ids[first:last], each given the (at most n_ctx) tokens before it, as if it had been generated.
 
-    Up to the context length this takes one pass; behind it a pass of n_ctx tokens for each token. `n_vocab` is the
-    tokenizer's. Raises UserError where nothing stands before the first one, or its place is not in the text.
+    Up to the context length this takes one pass; beyond it a pass of n_ctx tokens for each token. `n_vocab` is the
+    tokenizer's. Raises UserError where there is nothing before the first one, or its place is not in the text.
     """
     last = len(ids) if last is None else min(last, len(ids))
     if not 1 <= first <= last:

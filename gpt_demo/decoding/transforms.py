@@ -159,6 +159,7 @@ class Stage:
     logits: Tensor  # (V,) float32; -inf where removed
     probabilities: Tensor  # (V,) float32; softmax of the logits
     kept: int  # tokens not removed
+    ties: int  # tokens removed here although as probable as one that was kept: of equal ones the lowest ids stay
     removed_mass: float  # probability that the tokens removed here had in the stage before
     renormalizer: float  # 1 / (1 - removed_mass): what cutting them multiplied the others' probabilities by
     entropy: float  # of the probabilities, in nats; 0 log 0 = 0
@@ -180,12 +181,14 @@ def trace(logits: Tensor, ids: Tensor, transforms: Iterable[Transform]) -> tuple
 
 
 def _stage(name: str, row: Tensor, before: Stage | None) -> Stage:
-    """The stage of row (1, V) behind the stage `before`."""
+    """The stage of row (1, V) after the stage `before`."""
     logits = row[0]
     probabilities = logits.softmax(dim=0)
     kept = int((logits > -torch.inf).sum())
-    removed_mass = 0.0
+    ties, removed_mass = 0, 0.0
     if before is not None and kept < before.kept:
-        removed_mass = before.probabilities.masked_fill(logits > -torch.inf, 0).sum(dtype=torch.float64).item()
+        stays = logits > -torch.inf
+        ties = int((~stays & (before.logits == before.logits[stays].min())).sum())
+        removed_mass = before.probabilities.masked_fill(stays, 0).sum(dtype=torch.float64).item()
     entropy = torch.special.entr(probabilities).sum().item()
-    return Stage(name, logits, probabilities, kept, removed_mass, 1 / (1 - removed_mass), entropy)
+    return Stage(name, logits, probabilities, kept, ties, removed_mass, 1 / (1 - removed_mass), entropy)

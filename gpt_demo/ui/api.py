@@ -195,6 +195,7 @@ def _stage(stage: Stage, tokenizer: Tokenizer, count: int) -> dict[str, Any]:
     return {
         "name": stage.name,
         "kept": stage.kept,
+        "ties": stage.ties,
         "removed_mass": stage.removed_mass,
         "entropy": stage.entropy,
         "tokens": [

@@ -11,8 +11,9 @@ import torch
 
 from gpt_demo.compare.losses import PROMPTS, WINDOW, Compared, Measuring, complete, losses, reported_loss
 from gpt_demo.decoding.generate import Sampling, generate
+from gpt_demo.decoding.scores import token_scores
 from gpt_demo.errors import UserError
-from gpt_demo.events import Generated
+from gpt_demo.events import Generated, TokenChosen
 from gpt_demo.model.gpt import GPT
 from gpt_demo.text.samples import sample_story
 from gpt_demo.text.tokenizer import Tokenizer, byte_level, train_bpe
@@ -42,6 +43,17 @@ def test_each_completion_is_what_the_model_writes(load: Load) -> None:
         assert PROMPTS[one.prompt] + one.text == events[-1].text
         assert one.tokens == events[-1].tokens
         assert one.logprob == pytest.approx(sum(e.logprob for e in events[:-1]) / one.tokens)  # type: ignore[attr-defined]
+
+
+def test_the_number_of_a_drawn_completion_is_the_models_own_log_probability(load: Load) -> None:
+    sampling = Sampling(temperature=0.2, top_k=9, seed=4)
+    [one] = complete(["a"], load, ["Nell"], 9, sampling)
+    model, tokenizer = load("a")
+    chosen = [e for e in generate(model, tokenizer, "Nell", sampling, 9) if isinstance(e, TokenChosen)]
+    ids = tokenizer.encode("Nell")
+    own = token_scores(model, tokenizer.n_vocab, [*ids, *(event.id for event in chosen)], len(ids))
+    assert one.logprob == pytest.approx(sum(score.logprob for score in own) / 9, abs=1e-5)
+    assert one.logprob < sum(event.logprob for event in chosen) / 9 - 1
 
 
 def test_losses_are_those_of_an_evaluation_of_each_part(load: Load) -> None:

@@ -51,7 +51,7 @@ def beams_of(events: Sequence[Drawn | BeamsNow]) -> list[BeamsNow]:
 
 @torch.no_grad()
 def plain_loop(model: GPT, prompt: list[int], lane: Lane, seed: int, count: int) -> list[Drawn]:
-    """One lane without batch and cache, written anew: the whole context at every step, numbers from trace()."""
+    """One lane without batch and cache, written out: the whole context at every step, numbers from trace()."""
     ids, drawn = list(prompt), []
     for _ in range(count):
         context = torch.tensor([ids[-model.config.n_ctx :]])

@@ -223,6 +223,16 @@ def test_trace_of_a_row_that_can_be_checked_by_hand() -> None:
     assert top_p.perplexity == pytest.approx(math.exp(top_p.entropy))
 
 
+def test_trace_counts_the_equal_tokens_that_a_cut_dropped() -> None:
+    """transformers keeps them all: of 2, 1, 1, 1, 1, 0 top-k 3 drops two equals, and top-p as many."""
+    logits, ids = torch.tensor([2.0, 1.0, 1.0, 1.0, 1.0, 0.0]), torch.tensor([[0]])
+    for transforms, ties in (
+        ([TopK(3)], [0, 2]), ([TopK(5)], [0, 0]), ([TopK(1)], [0, 0]), ([TopP(0.6)], [0, 2]),
+        ([TopK(4), TopP(0.6), MinP(0.5)], [0, 1, 2, 0]), ([MinP(0.9)], [0, 0]),
+    ):  # fmt: skip
+        assert [stage.ties for stage in trace(logits, ids, transforms)] == ties
+
+
 def test_trace_names_every_stage_and_ends_with_what_is_drawn_from() -> None:
     logits, ids = random_rows(50257, rows=1)
     transforms = chain(0.8, 50, 0.9, 0.02, 1.2)

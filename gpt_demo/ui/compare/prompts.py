@@ -8,7 +8,9 @@ from typing import Any
 import gradio as gr
 
 from gpt_demo.compare.losses import PROMPTS, Completed, complete
+from gpt_demo.decoding.darts import LARGEST_SEED
 from gpt_demo.decoding.generate import Sampling
+from gpt_demo.decoding.steps import STEPS
 from gpt_demo.errors import UserError
 from gpt_demo.jobs import Turns
 from gpt_demo.text.data import clean_text
@@ -55,12 +57,12 @@ class SamePrompts:
         )
         with gr.Row(elem_classes="settings", visible=False) as self.chance:
             self.temperature = gr.Number(
-                0.8, label="Temperature", info="below 1 surer, above 1 wilder", minimum=0.05, maximum=10, min_width=150,
-                elem_id="prompts-temperature",
+                0.8, label="Temperature", info=STEPS["temperature"].words, minimum=STEPS["temperature"].low,
+                maximum=STEPS["temperature"].high, min_width=150, elem_id="prompts-temperature",
             )  # fmt: skip
             self.seed = gr.Number(
-                0, label="Seed", info="the same seed, the same text", minimum=0, precision=0, min_width=150,
-                elem_id="prompts-seed",
+                0, label="Seed", info="the same seed, the same text", minimum=0, maximum=LARGEST_SEED, precision=0,
+                min_width=150, elem_id="prompts-seed",
             )  # fmt: skip
 
     def connect(self) -> None:

@@ -37,7 +37,7 @@ def row_payload(logits: Tensor, dtype: Literal["float32", "float16"] = "float32"
     highest = row.max()  # NaN if there is one
     if not highest.isfinite():
         raise UserError(
-            "The model's output is no number, so no token can be chosen. Its training went wrong; train anew."
+            "The model's output is not a number, so no token can be chosen. Its training went wrong; train it again."
         )
     shift = 0.0
     if dtype == "float16":
