@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect
 
+from gpt_demo import format as numbers
 from gpt_demo.events import Evaluated, Event, Finished, Sampled, Started, Stepped
 from gpt_demo.runs.runs import RunFolder
 from gpt_demo.training.config import EXPLANATIONS
 from gpt_demo.training.history import History
-from gpt_demo.ui import format as numbers
 from gpt_demo.ui.sentences import in_words
 from gpt_demo.ui.train.charts import snapshot_json
 from gpt_demo.ui.train.snapshot import chart_snapshot, differences, samples_data, seconds_left, short, status_data
