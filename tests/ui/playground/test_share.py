@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -78,13 +80,21 @@ def shared(page: Page) -> dict[str, Any]:
     return found
 
 
-def run_receipt(app: App, code: str) -> list[str]:
-    """The lines that the Python prints, run by itself."""
+def run_alone(app: App, code: str) -> list[str]:
+    """The lines that the Python prints in a process of its own, as its reader would run it."""
     environment = {**os.environ, "GPT_DEMO_HOME": str(app.home), "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, timeout=120, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode("utf-8").splitlines()
+
+
+def run_receipt(app: App, code: str) -> list[str]:
+    """The same in this process, where torch is imported already."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setenv("GPT_DEMO_HOME", str(app.home))
+        exec(compile(code, "receipt", "exec"), {"__name__": "__main__"})
+    return printed.getvalue().splitlines()
 
 
 def link(page: Page, payload: Any) -> str:
@@ -200,7 +210,8 @@ def test_a_written_text_survives_its_link_and_its_receipt(new_visitor: Callable[
     again = shared(other)
     assert (again["state"], again["link"]) == (sheet["state"], sheet["link"])
     assert 10 <= len(sheet["python"].splitlines()) <= 22
-    printed = run_receipt(app, sheet["python"])
+    printed = run_alone(app, sheet["python"])
+    assert run_receipt(app, sheet["python"]) == printed
     assert json.loads(printed[0]) == ids
     assert "Bishop" in "\n".join(printed)
 
