@@ -30,8 +30,9 @@ from gpt_demo.memory import keep_freed_memory
 from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.text.data import Split, random_batch
 from gpt_demo.text.tokenizer import byte_level
-from gpt_demo.training.loop import TrainState, make_optimizer, train
+from gpt_demo.training.loop import train
 from gpt_demo.training.plan import TrainConfig
+from gpt_demo.training.state import TrainState, make_optimizer
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 

@@ -34,7 +34,7 @@ _HOMES = {
     "race": "decoding.race",
     "draw_toy": "decoding.darts",
     "TrainConfig": "training.plan",
-    "TrainState": "training.loop",
+    "TrainState": "training.state",
     "train": "training.loop",
     "evaluate": "training.evaluation",
     "perplexity": "training.evaluation",

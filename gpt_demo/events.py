@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar
+
+LIVE = {"live": True}  # metadata of a field that is not recorded
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Event:
 
     def to_json(self) -> str:
         """One line of JSON, in ASCII: the kind, then the fields. NaN and infinity become null."""
-        return json.dumps({"event": self.kind, **finite(self)}, allow_nan=False)
+        known = {f.name: finite(getattr(self, f.name)) for f in fields(self) if not f.metadata.get("live")}
+        return json.dumps({"event": self.kind, **known}, allow_nan=False)
 
 
 def finite(value: Any) -> Any:
@@ -57,8 +60,9 @@ class Started(Event):
     val_tokens: int
     device: str
     precision: str
-    references: Mapping[str, float]  # name -> loss in nats per token: "uniform" (ln V), "unigram", "bigram"
+    references: Mapping[str, float]  # name -> loss in nats per token, see training/counters.py
     config: Mapping[str, Any]
+    eval_tokens: int = 0  # of the validation text, read by each evaluation; 0: not recorded
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,16 @@ class Stepped(Event):
 
 
 @dataclass(frozen=True)
+class Evaluating(Event):
+    """An evaluation is going on: about once a second, and not recorded."""
+
+    kind: ClassVar[str] = "evaluating"
+    step: int
+    done: int  # tokens
+    total: int
+
+
+@dataclass(frozen=True)
 class Evaluated(Event):
     """Losses in eval mode after a step, in nats per token."""
 
@@ -84,6 +98,7 @@ class Evaluated(Event):
     epoch: float
     train_loss: float
     val_loss: float
+    seconds: float = field(default=0.0, compare=False, metadata=LIVE)  # that it took
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,7 @@ class Sampled(Event):
     step: int
     epoch: float
     text: str
+    seconds: float = field(default=0.0, compare=False, metadata=LIVE)  # that it took
 
 
 @dataclass(frozen=True)
@@ -112,11 +128,12 @@ class Finished(Event):
     steps: int
     tokens_seen: int
     seconds: float  # of training, pauses left out
-    reason: str  # "done" (all steps), "target" (target loss reached) or "max_steps"
+    reason: str  # "done" (all steps), "max_steps", "target" (target loss reached) or "patience" (it ran out)
     train_loss: float | None
     val_loss: float | None
     best_step: int | None  # where the validation loss was lowest
     best_val_loss: float | None
+    best_sample: str | None = None  # what the model of that step writes from the samples' prompt, if it is not the last
 
 
 # Generating and evaluating --------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ TEXT = sample_story()[:1500]
 SETTINGS: dict[str, Any] = {
     "tokenizer": "bytes", "n_ctx": 8, "n_embd": 8, "n_head": 2, "n_layer": 1, "dropout": 0.1, "max_steps": 6,
     "batch_size": 2, "eval_interval": 2, "eval_batches": 1, "sample_interval": 2, "sample_tokens": 4,
-    "warmup_steps": 3, "save_seconds": 1000.0, "precision": "fp32",
+    "warmup_steps": 3, "patience": 0, "save_seconds": 1000.0, "precision": "fp32",
 }  # fmt: skip
 
 # What can't be a name.
@@ -55,8 +55,8 @@ class Home:
         config = small(**changes)
         return create_run(self.runs, self.store, TEXT, config, name=name, owner=owner, base=base, source="small.txt")
 
-    def job(self, folder: RunFolder) -> Generator[Event, None, None]:
-        return train_job(folder, self.store)
+    def job(self, folder: RunFolder, stopping: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
+        return train_job(folder, self.store, stopping)
 
     def train(self, folder: RunFolder) -> list[Event]:
         """Train to the end, here and now."""

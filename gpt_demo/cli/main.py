@@ -97,7 +97,8 @@ def _train_options(command: argparse.ArgumentParser) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from gpt_demo.memory import keep_freed_memory
-    from gpt_demo.runs.recipes import keep_model, train_job
+    from gpt_demo.runs.keeping import keep_model
+    from gpt_demo.runs.recipes import train_job
 
     keep_freed_memory()
     store = open_store()

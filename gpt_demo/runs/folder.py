@@ -13,7 +13,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from gpt_demo.errors import UserError
-from gpt_demo.events import Event, training_event
+from gpt_demo.events import Evaluating, Event, training_event
 from gpt_demo.training.history import History
 
 Status = Literal["waiting", "running", "paused", "stopped", "interrupted", "finished", "failed"]
@@ -120,8 +120,9 @@ class RunFolder:
         os.replace(fresh, path)
         with path.open("a", encoding="utf-8") as file, contextlib.closing(events):
             for event in events:
-                file.write(event.to_json() + "\n")
-                file.flush()
+                if not isinstance(event, Evaluating):
+                    file.write(event.to_json() + "\n")
+                    file.flush()
                 yield event
 
     def history(self) -> History:

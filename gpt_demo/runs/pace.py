@@ -13,12 +13,15 @@ from gpt_demo.events import Stepped
 from gpt_demo.model.gpt import GPT
 from gpt_demo.runs.recipes import Prepared
 from gpt_demo.training.config import RunConfig
-from gpt_demo.training.evaluation import mean_loss
-from gpt_demo.training.loop import TrainState, evaluation_batches, make_optimizer, sample, train
+from gpt_demo.training.evaluation import batch_losses
+from gpt_demo.training.loop import train
 from gpt_demo.training.lora import freeze
+from gpt_demo.training.measuring import Evaluation
+from gpt_demo.training.state import TrainState, make_optimizer
+from gpt_demo.training.watch import sample
 
 NOTHING_BUT_STEPS = {
-    "eval_interval": 0, "sample_interval": 10**9, "sample_tokens": 1, "target_loss": 0.0,
+    "eval_interval": 0, "sample_interval": 10**9, "sample_tokens": 1, "target_loss": 0.0, "patience": 0,
     "epochs": 0, "max_steps": 10**9,
 }  # fmt: skip
 
@@ -71,18 +74,16 @@ def measure_pace(prepared: Prepared, budget: float = 2.0) -> Pace:
 
 
 def _evaluation(prepared: Prepared, model: GPT, precision: str) -> float:
-    """One batch of an evaluation is timed, the whole is as many times that as it has batches."""
-    split, train = prepared.split, prepared.config.train
-    length = train.window_length(prepared.config.model.n_ctx)
-    started, tokens, wanted = time.perf_counter(), 0, 0
-    for ids in (split.train, split.val):
-        batches = evaluation_batches(ids, len(split.val), length, train, shuffle=False)
-        for x, y in batches:
-            if tokens < 4 * train.batch_size * length:
-                tokens += mean_loss(model, [(x, y)], precision)[1]
-                seconds = time.perf_counter() - started
-            wanted += y.numel()
-    return seconds * wanted / tokens if tokens else 0.0
+    """Some batches of an evaluation are timed, the whole is as many times that as it has tokens."""
+    split, config = prepared.split, prepared.config
+    evaluation = Evaluation.of(config.train, config.model, prepared.plan, split)
+    wanted = evaluation.tokens(split.train) + evaluation.tokens(split.val)
+    started, tokens = time.perf_counter(), 0
+    for _, count in batch_losses(model, evaluation.batches(split.train), precision):
+        tokens += count
+        if tokens >= 4 * config.train.batch_size * evaluation.length:
+            break
+    return (time.perf_counter() - started) * wanted / tokens if tokens else 0.0
 
 
 def _sample(prepared: Prepared, model: GPT) -> float:

@@ -1,14 +1,12 @@
-"""The wiring that the page and the command line share: prepare a text, create a run, train it, keep its model."""
+"""The wiring that the page and the command line share: prepare a text, create a run, train it."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,22 +14,24 @@ import torch
 from gpt_demo.devices import pick_device, resolve_precision
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Finished, Saved, Started, Stepped
-from gpt_demo.exchange.huggingface import export_folder
 from gpt_demo.memory import give_back_memory
 from gpt_demo.model.blank import without_numbers
 from gpt_demo.model.gpt import GPT
+from gpt_demo.runs.keeping import BEST, config_of, keep_model
 from gpt_demo.runs.runs import RunFolder, Runs
-from gpt_demo.store.folder import check_name, load_model, load_weights
+from gpt_demo.store.folder import check_name, load_weights
 from gpt_demo.store.store import ModelInfo, ModelStore
 from gpt_demo.text.data import Split, check_length, clean_text, split_text
 from gpt_demo.text.tokenizer import Tokenizer, make
-from gpt_demo.training.checkpoint import BASE, latest, link_base, load_checkpoint, plain_weights, save_checkpoint
+from gpt_demo.training.checkpoint import BASE, latest, link_base, load_checkpoint, save_checkpoint
 from gpt_demo.training.config import RunConfig
+from gpt_demo.training.counters import reference_losses
 from gpt_demo.training.estimate import check_memory
-from gpt_demo.training.evaluation import reference_losses
-from gpt_demo.training.loop import TrainingDiverged, TrainState, make_optimizer, train
+from gpt_demo.training.loop import TrainingDiverged, train
 from gpt_demo.training.lora import freeze
+from gpt_demo.training.measuring import Evaluation
 from gpt_demo.training.plan import Plan
+from gpt_demo.training.state import TrainState, make_optimizer
 
 
 @dataclass(frozen=True)
@@ -150,17 +150,13 @@ def resume_run(folder: RunFolder, changes: Mapping[str, Any] | None = None) -> N
         )
     if folder.is_locked():
         raise UserError(f"The run {folder.name} is already going on.")
-    config = _config(folder).with_length(changes)
+    config = config_of(folder).with_length(changes)
     prepared = _prepared(folder, config)
     check_memory(config)
     done, total = _steps_done(folder), prepared.plan.total_steps
     if done > total or (done == total and folder.status == "finished"):
         raise UserError(f"The run {folder.name} has done all its {done} steps. To go on, raise max_steps above {done}.")
     folder.update(config=config.to_dict())
-
-
-def _config(folder: RunFolder) -> RunConfig:
-    return RunConfig.from_dict(folder.info.get("config", {}))
 
 
 def _prepared(folder: RunFolder, config: RunConfig) -> Prepared:
@@ -178,23 +174,26 @@ def _steps_done(folder: RunFolder) -> int:
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
 
 
-BEST = "-best"  # what the name of a run's best model ends in
 MAY_CHANGE = {
-    "epochs", "max_steps", "eval_interval", "eval_batches", "sample_interval", "sample_prompt", "sample_tokens",
-    "sample_temperature", "sample_top_k", "sample_draw", "target_loss", "save_seconds",
+    "epochs", "max_steps", "eval_interval", "eval_batches", "evaluate_on", "sample_interval", "sample_prompt",
+    "sample_tokens", "sample_temperature", "sample_top_k", "sample_draw", "target_loss", "patience",
+    "save_seconds",
 }  # fmt: skip
 
 
-def train_job(folder: RunFolder, store: ModelStore) -> Generator[Event, None, None]:
+def train_job(
+    folder: RunFolder, store: ModelStore, stopping: Callable[[], bool] = lambda: False
+) -> Generator[Event, None, None]:
     """Begin the run of a folder, or go on from its last checkpoint, and record its events.
 
-    Saves as it goes and when it is closed after a `Stepped`; when it is finished, the model goes into the store.
+    Saves as it goes, and when it is closed after a `Stepped` or is `stopping()`: then it ends after its present step,
+    measured. When it is finished, the model goes into the store.
     """
-    return folder.record(_train_job(folder, store), _steps_done(folder))
+    return folder.record(_train_job(folder, store, stopping), _steps_done(folder))
 
 
-def _train_job(folder: RunFolder, store: ModelStore) -> Generator[Event, None, None]:
-    config = _config(folder)
+def _train_job(folder: RunFolder, store: ModelStore, stopping: Callable[[], bool]) -> Generator[Event, None, None]:
+    config = config_of(folder)
     prepared = _prepared(folder, config)
     device = pick_device()
     precision = folder.info.get("precision") or resolve_precision(config.train.precision, device, config.model.n_embd)
@@ -205,7 +204,7 @@ def _train_job(folder: RunFolder, store: ModelStore) -> Generator[Event, None, N
     saved_at, saved_step, whole = time.monotonic(), state.step, False
     finished: Finished | None = None
     try:
-        for event in train(state, prepared.split, prepared.tokenizer, config.train, precision):
+        for event in train(state, prepared.split, prepared.tokenizer, config.train, precision, stopping):
             if isinstance(event, Finished):
                 finished, whole = event, True
                 break
@@ -216,6 +215,8 @@ def _train_job(folder: RunFolder, store: ModelStore) -> Generator[Event, None, N
                 saved_at, saved_step = time.monotonic(), state.step
                 yield Saved(str(path))
             whole = False  # now the next step is computed
+        else:
+            whole = True  # it was asked to stop
     except TrainingDiverged:
         whole = True  # the step was not taken
         raise
@@ -247,7 +248,8 @@ def _open_state(folder: RunFolder, config: RunConfig, device: torch.device) -> T
 
 
 def _started(folder: RunFolder, prepared: Prepared, state: TrainState, device: torch.device, precision: str) -> Started:
-    config = prepared.config
+    config, split = prepared.config, prepared.split
+    evaluation = Evaluation.of(config.train, config.model, prepared.plan, split, state.eval_windows)
     return Started(
         run=folder.name,
         step=state.step,
@@ -257,58 +259,11 @@ def _started(folder: RunFolder, prepared: Prepared, state: TrainState, device: t
         total_tokens=prepared.plan.total_steps * prepared.plan.tokens_per_step,
         n_params=config.model.n_params,
         n_vocab=config.model.n_vocab,
-        train_tokens=len(prepared.split.train),
-        val_tokens=len(prepared.split.val),
+        train_tokens=len(split.train),
+        val_tokens=len(split.val),
         device=device.type,
         precision=precision,
-        references=reference_losses(prepared.split.train, config.model.n_vocab),
+        references=reference_losses(split.train, split.val, config.model.n_vocab),
         config=config.to_dict(),
+        eval_tokens=evaluation.tokens(split.val),
     )
-
-
-def keep_model(folder: RunFolder, store: ModelStore) -> Path:
-    """Put the run's last checkpoint into the store under the run's name, its best one as `<name>-best` if another.
-
-    Raises UserError if the run has no checkpoint yet.
-    """
-    for _ in range(5):
-        checkpoint = latest(folder.path)
-        if checkpoint is None:
-            raise UserError(f"The run {folder.name} has not saved anything yet, so there is no model to keep.")
-        try:
-            return _keep(folder, checkpoint, store)
-        except FileNotFoundError:
-            continue  # the run goes on, and has just replaced its checkpoint by a newer one
-    raise UserError(f"The checkpoint of the run {folder.name} can't be read. Stop the run and try again.")
-
-
-def _keep(folder: RunFolder, checkpoint: Path, store: ModelStore) -> Path:
-    info, shape = folder.info, _config(folder).model
-    numbers = json.loads((checkpoint / "state.json").read_text())
-    last, best = numbers["step"] - 1, numbers["best_step"]
-    weights = plain_weights(checkpoint)
-    best_weights = plain_weights(checkpoint, f"best-{best}.safetensors") if best not in (None, last) else None
-    tokenizer = Tokenizer.load(folder.path / "tokenizer.json")
-    about = {key: info.get(key) for key in ("owner", "source", "preset", "base")}
-    about |= {"run": folder.name, "created": time.time()}
-    best_name = folder.name + BEST
-    if best_weights is not None:
-        at_best = {"step": best, "val_loss": numbers["best_val_loss"]}
-        store.save(best_name, shape, best_weights, tokenizer, {**about, **at_best})
-    elif store.folder(best_name).exists():  # from when the run had gone less far
-        store.delete(best_name, info.get("owner"))
-    at_end = {"step": last, "train_loss": numbers["train_loss"], "val_loss": numbers["val_loss"]}
-    return store.save(folder.name, shape, weights, tokenizer, {**about, **at_end})
-
-
-def export_model(folder: RunFolder, target: Path, *, for_transformers: bool) -> None:
-    """Write the run's last model into the folder `target`, in this app's layout or in the one transformers opens.
-
-    Raises UserError if nothing has been saved yet.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        kept = keep_model(folder, ModelStore(Path(scratch), starter=None))
-        if for_transformers:
-            export_folder(*load_model(kept), target)
-        else:
-            shutil.copytree(kept, target)

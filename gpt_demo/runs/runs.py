@@ -19,7 +19,7 @@ from gpt_demo.training.history import History
 
 __all__ = ["Run", "RunFolder", "Runs", "Status"]
 
-Work = Callable[[RunFolder], Iterator[Event]]
+Work = Callable[[RunFolder, Callable[[], bool]], Iterator[Event]]  # it may ask whether it is to stop
 Ending = Literal["paused", "stopped"]
 
 
@@ -31,6 +31,7 @@ class Run(Job[Event]):
         self.history = History()  # also of what was recorded before; `events` are those of this thread
         self.ends_as: Ending = "stopped"
         self._work_on = work
+        self._asked = self._noticed = False
         self._lock = folder.lock()
         try:
             folder.update(status="waiting", message="")
@@ -48,13 +49,18 @@ class Run(Job[Event]):
 
     def _events(self) -> Iterator[Event]:
         self.folder.update(status="running")
-        with contextlib.closing(self._work_on(self.folder)) as events:  # type: ignore[type-var]
+        with contextlib.closing(self._work_on(self.folder, self._is_to_stop)) as events:  # type: ignore[type-var]
             for event in events:
                 self.history.add(event)
                 yield event
 
+    def _is_to_stop(self) -> bool:
+        self._asked, self._noticed = True, self.stopping
+        return self._noticed
+
     def may_end_after(self, event: Event) -> bool:
-        return isinstance(event, Stepped)
+        """After a step; work that asks whether it is to stop does something about it first, so it must have seen it."""
+        return isinstance(event, Stepped) and (self._noticed or not self._asked)
 
     def ending(self, state: State) -> None:
         statuses: dict[State, Status] = {"done": "finished", "stopped": self.ends_as}

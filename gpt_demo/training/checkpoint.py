@@ -22,12 +22,16 @@ from gpt_demo.errors import UserError
 from gpt_demo.events import finite
 from gpt_demo.model.blank import without_numbers
 from gpt_demo.model.gpt import GPT, GPTConfig
-from gpt_demo.training.loop import TrainState, make_optimizer
 from gpt_demo.training.lora import freeze, merged, trained
 from gpt_demo.training.plan import TrainConfig
+from gpt_demo.training.state import TrainState, make_optimizer
 
 BASE = "base.safetensors"  # beside the checkpoints: the weights of the model the run goes on from, or what is frozen
-NUMBERS = ("step", "tokens_seen", "seconds", "epoch_batch", "train_loss", "val_loss", "best_step", "best_val_loss")
+NUMBERS = (
+    "step", "tokens_seen", "seconds", "epoch_batch", "train_loss", "val_loss",
+    "evaluated_step", "eval_windows", "waited", "best_step", "best_val_loss",
+)  # fmt: skip
+NEWER = {"evaluated_step": None, "eval_windows": 0, "waited": 0}  # not in what 0.1.0 has saved
 ABSENT = {"train_loss": math.nan, "val_loss": math.nan, "best_val_loss": math.inf}  # null in state.json
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter, once a step is done
 
@@ -123,7 +127,7 @@ def load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) -> 
 
 
 def _load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) -> TrainState:
-    record: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    record: dict[str, Any] = {**NEWER, **json.loads((folder / "state.json").read_text())}
     numbers: dict[str, Any] = {name: ABSENT.get(name) if record[name] is None else record[name] for name in NUMBERS}
     tensors = _copies(folder / "optimizer.safetensors")
     model = _load_model(folder, GPTConfig(**record["model"]), config).to(device)

@@ -121,7 +121,11 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     "decay": ("Weight decay on", "matrices only, or all parameters as in the book"),
     "grad_clip": ("Gradient clipping", "largest norm of the gradient; 0: no limit"),
     "eval_interval": ("Evaluate every", "steps from one measurement of the losses to the next"),
-    "eval_batches": ("Evaluation batches", "batches of each split; 0: the whole validation text, as much of the other"),
+    "evaluate_on": (
+        "Evaluate on",
+        "a fixed sample of windows that takes about a tenth of the run's computing, or all of the validation text",
+    ),
+    "eval_batches": ("Evaluation batches", "batches of each split, drawn as in training; 0: see evaluate_on"),
     "sample_interval": ("Sample every", "steps from one sample to the next; 0: after each epoch"),
     "sample_prompt": ("Sample prompt", "what the samples begin with; empty: words from the text"),
     "sample_tokens": ("Sample length", "tokens per sample"),
@@ -129,6 +133,7 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     "sample_top_k": ("Sample top-k", "keep the k most probable tokens; 0: all"),
     "sample_draw": ("Sample draws", "darts as in the Playground, or the book's torch.multinomial"),
     "target_loss": ("Target loss", "stop once the validation loss is as low as this; 0: off"),
+    "patience": ("Patience", "stop after so many evaluations without a lower validation loss; 0: never"),
     "save_seconds": ("Save every", "seconds from one checkpoint to the next; 0: after every step"),
     "seed": ("Seed", "of the weights, the order of the batches, dropout and the samples"),
     "precision": ("Precision", "fp32, bf16, or auto: what this machine computes faster"),
@@ -156,7 +161,7 @@ PRESETS: dict[str, RunConfig] = {
     "quick": RunConfig(
         DataConfig(),
         GPTConfig(n_vocab=1024, n_ctx=128, n_embd=192, n_head=6, n_layer=4, dropout=0.0),
-        TrainConfig(),
+        TrainConfig(patience=3),
     ),
     # The run that the book's chapter prints, figure by figure.
     "book": RunConfig(

@@ -8,73 +8,50 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import torch
 from torch import Tensor
 
-from gpt_demo.decoding.generate import generate
 from gpt_demo.devices import autocast
 from gpt_demo.errors import UserError
-from gpt_demo.events import Evaluated, Finished, Generated, Sampled, Stepped, finite
-from gpt_demo.model.gpt import GPT
-from gpt_demo.text.data import Split, covering_windows, epoch_batches, random_batch, windows
+from gpt_demo.events import Evaluated, Evaluating, Finished, Sampled, Stepped, finite
+from gpt_demo.text.data import Split, epoch_batches, random_batch, windows
 from gpt_demo.text.tokenizer import Tokenizer
-from gpt_demo.training.evaluation import mean_loss
-from gpt_demo.training.lora import trained
 from gpt_demo.training.plan import Plan, TrainConfig, learning_rate
+from gpt_demo.training.state import TrainState
+from gpt_demo.training.watch import Watch
 
 
 class TrainingDiverged(UserError):
     """The loss or a gradient is no longer a number. The state is still the one before that step."""
 
 
-def make_optimizer(model: GPT, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019), fused; weight decay on all parameters, or on matrices (not on vectors).
-
-    What is frozen is left out.
-    """
-    params = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in params if config.decay == "all" or p.dim() >= 2]
-    spared = [p for p in params if config.decay == "matrices" and p.dim() < 2]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
-
-
-@dataclass
-class TrainState:
-    """All that a step changes. `step` counts the optimizer steps done."""
-
-    model: GPT
-    optimizer: torch.optim.AdamW
-    step: int = 0
-    tokens_seen: int = 0
-    seconds: float = 0.0  # spent in steps, evaluations and samples
-    epoch_batch: int = 0  # batches of the present epoch already used
-    epoch_rng: Tensor | None = None  # torch's random state when the present epoch's order was drawn
-    train_loss: float = math.nan  # as last evaluated
-    val_loss: float = math.nan
-    best_step: int | None = None  # where the validation loss was lowest
-    best_val_loss: float = math.inf
-    best_weights: dict[str, Tensor] = field(default_factory=dict)  # of that step, without what is frozen
-
-
 def train(
-    state: TrainState, split: Split, tokenizer: Tokenizer, config: TrainConfig, precision: str
-) -> Iterator[Stepped | Evaluated | Sampled | Finished]:
-    """Train from `state.step` to the end of the plan.
+    state: TrainState,
+    split: Split,
+    tokenizer: Tokenizer,
+    config: TrainConfig,
+    precision: str,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Iterator[Stepped | Evaluating | Evaluated | Sampled | Finished]:
+    """Train from `state.step` to the end of the plan, or until `stopping()`: then without a `Finished`.
 
-    A step's `Evaluated` and `Sampled` come before its `Stepped`. Shuffling and dropout draw from torch's global
-    generator: run one training at a time in a process if it is to be reproducible.
+    A step's `Evaluated` and `Sampled` come before its `Stepped`. A run that is asked to stop ends with its present
+    step and measures it; an evaluation or a sample that takes too long for that is given up (the evaluation is made up
+    for when the run goes on). Shuffling and dropout draw from torch's global generator: run one training at a time in a
+    process if it is to be reproducible.
     Raises TrainingDiverged, before the step is taken, when the loss or a gradient is not finite.
     """
     n_ctx = state.model.config.n_ctx
     plan = Plan.of(config, n_ctx, len(split.train))
+    watch = Watch(state, split, tokenizer, config, plan, precision, stopping)
     batches = _endless_batches(state, split.train, config.window_length(n_ctx), config)
     reason = "max_steps" if config.epochs and plan.total_steps == config.max_steps else "done"
     state.model.train()
+    if state.step and state.evaluated_step != state.step - 1 and is_evaluated(config, state.step - 1, plan.total_steps):
+        yield from watch.evaluate()
     while state.step < plan.total_steps:
         started = time.perf_counter()
         step, rate = state.step, learning_rate(config, plan.horizon, state.step)
@@ -82,18 +59,41 @@ def train(
         speed = plan.tokens_per_step / (time.perf_counter() - started)
         epochs_before = state.tokens_seen // plan.tokens_per_epoch
         state.step, state.tokens_seen = step + 1, state.tokens_seen + plan.tokens_per_step
-        epoch = state.tokens_seen / plan.tokens_per_epoch
-        last = state.step == plan.total_steps
-        if _evaluation_is_due(config, step, last):
-            yield _evaluate(state, split, config, epoch, precision)
-        if step % config.sample_interval == 0 if config.sample_interval else int(epoch) > epochs_before:
-            yield Sampled(step, epoch, sample(state.model, tokenizer, config))
+        if is_evaluated(config, step, plan.total_steps):
+            yield from watch.evaluate()
+        ended = _early_end(state, config)
+        last = state.step == plan.total_steps or ended is not None
+        new_epoch = state.tokens_seen // plan.tokens_per_epoch > epochs_before
+        if last or (step % config.sample_interval == 0 if config.sample_interval else new_epoch):
+            yield from watch.sample()
+        stops = not last and stopping()
+        if stops and config.eval_interval and state.evaluated_step != step:
+            yield from watch.evaluate()
         state.seconds += time.perf_counter() - started
         yield Stepped(step, state.tokens_seen, loss, rate, norm, speed)
-        if config.target_loss and state.val_loss <= config.target_loss:
-            reason = "target"
+        if stops:
+            return
+        if ended is not None:
+            reason = ended
             break
-    yield _finished(state, reason)
+    yield _finished(state, reason, watch.sample_of_best())
+
+
+def is_evaluated(config: TrainConfig, step: int, total_steps: int) -> bool:
+    """Whether the losses are measured after this step: every eval_interval steps and at the end. The book's way,
+    eval_batches of shuffled windows, has no measurement at the end."""
+    book = config.eval_batches and config.batches == "windows"
+    last = step == total_steps - 1 and not book
+    return bool(config.eval_interval) and (step % config.eval_interval == 0 or last)
+
+
+def _early_end(state: TrainState, config: TrainConfig) -> str | None:
+    """Why the run ends after the step that has just been measured, if it does."""
+    if state.evaluated_step != state.step - 1:
+        return None
+    if config.target_loss and state.val_loss <= config.target_loss:
+        return "target"
+    return "patience" if config.patience and state.waited >= config.patience else None
 
 
 def _endless_batches(
@@ -149,61 +149,7 @@ def _optimizer_step(
     return total, norm
 
 
-def _evaluation_is_due(config: TrainConfig, step: int, last: bool) -> bool:
-    """Every eval_interval steps; and at the end, where the evaluation draws no random numbers."""
-    return bool(config.eval_interval) and (step % config.eval_interval == 0 or (last and not config.eval_batches))
-
-
-def _evaluate(state: TrainState, split: Split, config: TrainConfig, epoch: float, precision: str) -> Evaluated:
-    """Losses of both splits; a new lowest validation loss is remembered together with its weights."""
-    length = config.window_length(state.model.config.n_ctx)
-
-    def loss_on(ids: Tensor) -> float:
-        batches = evaluation_batches(ids, len(split.val), length, config, shuffle=ids is split.train)
-        return mean_loss(state.model, batches, precision)[0]
-
-    state.train_loss, state.val_loss = loss_on(split.train), loss_on(split.val)
-    step = state.step - 1
-    if state.val_loss < state.best_val_loss:
-        state.best_step, state.best_val_loss = step, state.val_loss
-        _remember_weights(state)
-    return Evaluated(step, state.tokens_seen, epoch, state.train_loss, state.val_loss)
-
-
-def evaluation_batches(
-    ids: Tensor, val_tokens: int, length: int, config: TrainConfig, shuffle: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """What one evaluation reads, in windows of `length` tokens: the whole split (of the training split a part as long),
-    or eval_batches batches."""
-    if not config.eval_batches:
-        return covering_windows(ids[: max(val_tokens, length + 1)], length)
-    if len(ids) <= length:
-        return covering_windows(ids, length)
-    if config.batches == "random":
-        return (random_batch(ids, length, config.batch_size) for _ in range(config.eval_batches))
-    inputs, targets = windows(ids, length, config.stride or length)
-    return islice(epoch_batches(inputs, targets, config.batch_size, shuffle, drop_last=shuffle), config.eval_batches)
-
-
-def _remember_weights(state: TrainState) -> None:
-    """Copy the weights that are trained, into the same memory as the last time."""
-    for name, p in trained(state.model).items():
-        if name in state.best_weights:
-            state.best_weights[name].copy_(p)
-        else:
-            state.best_weights[name] = p.to("cpu", copy=True)
-
-
-def sample(model: GPT, tokenizer: Tokenizer, config: TrainConfig) -> str:
-    """The fixed prompt continued, with the same draws at every step."""
-    text = config.sample_prompt
-    for event in generate(model, tokenizer, config.sample_prompt, config.sampling, config.sample_tokens):
-        if isinstance(event, Generated):
-            text = event.text
-    return text
-
-
-def _finished(state: TrainState, reason: str) -> Finished:
+def _finished(state: TrainState, reason: str, best_sample: str | None) -> Finished:
     return Finished(
         steps=state.step,
         tokens_seen=state.tokens_seen,
@@ -213,4 +159,5 @@ def _finished(state: TrainState, reason: str) -> Finished:
         val_loss=finite(state.val_loss),
         best_step=state.best_step,
         best_val_loss=finite(state.best_val_loss),
+        best_sample=best_sample,
     )

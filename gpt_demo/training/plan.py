@@ -15,9 +15,10 @@ from gpt_demo.model.gpt import Init
 Batches = Literal["windows", "random"]
 Decay = Literal["matrices", "all"]
 Trainable = Literal["all", "last_blocks", "lora"]
+EvaluateOn = Literal["sample", "all"]
 CHOICES = {
     "batches": get_args(Batches), "decay": get_args(Decay), "precision": get_args(Precision), "init": get_args(Init),
-    "trainable": get_args(Trainable), "sample_draw": get_args(DrawName),
+    "trainable": get_args(Trainable), "sample_draw": get_args(DrawName), "evaluate_on": get_args(EvaluateOn),
 }  # fmt: skip
 
 
@@ -39,7 +40,8 @@ class TrainConfig:
     decay: Decay = "matrices"  # what weight decay acts on: matrices only, or all parameters
     grad_clip: float = 1.0  # largest norm of the gradient
     eval_interval: int = 50  # steps from one evaluation to the next
-    eval_batches: int = 0  # batches of each split; 0: the whole validation split, as much of the training split
+    evaluate_on: EvaluateOn = "sample"  # fixed windows of each split, for a tenth of the run's computing; or all
+    eval_batches: int = 0  # instead, batches of each split drawn as in training; 0: what evaluate_on says
     sample_interval: int = 100  # steps from one sample to the next; 0: after each epoch
     sample_prompt: str = ""  # empty: words from the text
     sample_tokens: int = 50
@@ -47,6 +49,7 @@ class TrainConfig:
     sample_top_k: int = 0
     sample_draw: DrawName = "darts"
     target_loss: float = 0.0  # stop when the validation loss is as low as this
+    patience: int = 0  # stop when so many evaluations in a row have found no lower validation loss; 0: never
     save_seconds: float = 20.0  # from one checkpoint to the next; 0: after every step
     seed: int = 123
     precision: Precision = "auto"
@@ -66,7 +69,7 @@ class TrainConfig:
         not_negative = (
             "epochs", "max_steps", "stride", "min_learning_rate", "warmup_steps", "decay_steps", "weight_decay",
             "grad_clip", "eval_interval", "eval_batches", "sample_interval", "sample_temperature", "sample_top_k",
-            "target_loss", "save_seconds", "seed", "window",
+            "target_loss", "patience", "save_seconds", "seed", "window",
         )  # fmt: skip
         for name in not_negative:
             value = getattr(self, name)

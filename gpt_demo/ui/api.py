@@ -17,7 +17,8 @@ from gpt_demo.decoding.transforms import Stage
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Generated, TokenChosen
 from gpt_demo.model.gpt import GPT
-from gpt_demo.runs.recipes import create_run, keep_model
+from gpt_demo.runs.keeping import keep_model
+from gpt_demo.runs.recipes import create_run
 from gpt_demo.store.store import STARTER
 from gpt_demo.text.data import clean_text
 from gpt_demo.text.tokenizer import Tokenizer

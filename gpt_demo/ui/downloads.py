@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from gpt_demo.runs.recipes import export_model
+from gpt_demo.runs.keeping import export_model
 from gpt_demo.runs.runs import RunFolder
 from gpt_demo.training.history import History
 from gpt_demo.ui import scripts

@@ -61,7 +61,7 @@ class Services:
     def work(self, folder: RunFolder) -> None:
         """Put the run to work, after the timing of steps that may be going on."""
         with self.measuring:
-            self.runs.start(folder, lambda f: train_job(f, self.store))
+            self.runs.start(folder, lambda f, stopping: train_job(f, self.store, stopping))
 
 
 def is_public() -> bool:

@@ -15,15 +15,14 @@ from safetensors.torch import load_file
 from small import TEXT, Home, small, steps
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-import gpt_demo.runs.recipes
+import gpt_demo.runs.keeping
 from gpt_demo.errors import UserError
 from gpt_demo.events import Evaluated, Event, Finished, Sampled, Saved, Started, Stepped
 from gpt_demo.runs.folder import RunFolder
+from gpt_demo.runs.keeping import export_model, keep_model
 from gpt_demo.runs.recipes import (
     create_run,
-    export_model,
     first_words,
-    keep_model,
     prepare,
     resume_run,
     train_job,
@@ -31,8 +30,7 @@ from gpt_demo.runs.recipes import (
 from gpt_demo.store.folder import load_model
 from gpt_demo.store.store import ModelStore, owner_key
 from gpt_demo.text.tokenizer import Tokenizer, make
-from gpt_demo.training import checkpoint
-from gpt_demo.training import loop as training
+from gpt_demo.training import checkpoint, watch
 from gpt_demo.training.checkpoint import latest
 from gpt_demo.training.config import PRESETS, preset
 from gpt_demo.training.loop import TrainingDiverged
@@ -79,7 +77,7 @@ def test_a_run_from_start_to_end(home: Home) -> None:
     assert [type(event) for event in events] == [
         Started,
         *(Evaluated, Sampled, Stepped, Stepped) * 2,
-        *(Evaluated, Sampled, Stepped, Evaluated, Stepped),  # the end is measured, too
+        *(Evaluated, Sampled, Stepped, Evaluated, Sampled, Stepped),  # the end is looked at, too
         *(Saved, Finished),
     ]
     assert list(home.runs.get("one").events()) == events
@@ -215,13 +213,13 @@ def test_an_error_inside_a_step_keeps_the_last_whole_state(
 
 
 @pytest.mark.parametrize("step", [0, 2])
-@pytest.mark.parametrize("what", ["_evaluate", "sample"])
+@pytest.mark.parametrize("what", ["measure", "sample"])
 def test_an_error_behind_an_update_does_not_save_half_a_step(
     home: Home, uninterrupted: list[tuple[int, float]], monkeypatch: pytest.MonkeyPatch, step: int, what: str
 ) -> None:
     """The update is done, but its evaluation or sample is not: a state saved there would never tell them."""
     folder = home.run()
-    work, calls = getattr(training, what), iter(range(9))
+    work, calls = getattr(watch, what), iter(range(9))
 
     def breaks(*args: Any) -> Any:
         if next(calls) == step // 2:
@@ -229,13 +227,13 @@ def test_an_error_behind_an_update_does_not_save_half_a_step(
         return work(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, what, breaks)
+        patch.setattr(watch, what, breaks)
         with pytest.raises(MemoryError):
             home.train(folder)
     assert latest(folder.path) is None
     home.train(folder)
     assert steps(folder.events()) == uninterrupted
-    assert [e.step for e in folder.events() if isinstance(e, Evaluated)] == [0, 2, 4]
+    assert [e.step for e in folder.events() if isinstance(e, Evaluated)] == [0, 2, 4, 5]
 
 
 def test_a_run_that_diverges_says_so_and_keeps_its_state(home: Home) -> None:
@@ -583,9 +581,9 @@ def test_keeping_while_the_run_saves(home: Home, monkeypatch: pytest.MonkeyPatch
             folder.rename(folder.with_name("checkpoint-4"))
         return read(folder, *file)
 
-    monkeypatch.setattr(gpt_demo.runs.recipes, "plain_weights", vanish)
+    monkeypatch.setattr(gpt_demo.runs.keeping, "plain_weights", vanish)
     assert keep_model(folder, home.store) == home.store.folder("one")
-    monkeypatch.setattr(gpt_demo.runs.recipes, "plain_weights", lambda folder: read(folder / "gone"))
+    monkeypatch.setattr(gpt_demo.runs.keeping, "plain_weights", lambda folder: read(folder / "gone"))
     with pytest.raises(UserError, match="Stop the run and try again"):
         keep_model(folder, home.store)
 

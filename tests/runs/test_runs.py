@@ -37,7 +37,7 @@ class Script:
         self.began = threading.Event()
         self.closed = threading.Event()  # by then its state is saved
 
-    def __call__(self, folder: RunFolder) -> Generator[Event, None, None]:
+    def __call__(self, folder: RunFolder, stopping: Callable[[], bool]) -> Generator[Event, None, None]:
         return folder.record(self.events())
 
     def events(self) -> Generator[Event, None, None]:
@@ -216,7 +216,7 @@ def test_a_failing_run_says_why_and_makes_room(runs: Runs, error: Exception) -> 
 
 
 def test_a_job_that_can_not_even_begin(runs: Runs) -> None:
-    def refuse(folder: RunFolder) -> Generator[Event, None, None]:
+    def refuse(folder: RunFolder, stopping: Callable[[], bool]) -> Generator[Event, None, None]:
         raise UserError("There is no text.")
 
     run = runs.start(runs.create("a", None, {}), refuse)
@@ -551,7 +551,7 @@ def test_history_of_a_resumed_run_has_each_step_once(runs: Runs, recorded: RunFo
         yield started(step=3)
         yield step(3, 1.0)
 
-    run = runs.start(recorded, lambda folder: folder.record(events(), 3))
+    run = runs.start(recorded, lambda folder, stopping: folder.record(events(), 3))
     assert runs.history(recorded) is run.history
     assert run.history.steps["step"] == [0, 1, 2, 3, 4]  # what there was, until it goes on
     gate.set()

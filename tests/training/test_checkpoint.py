@@ -23,9 +23,10 @@ from gpt_demo.text.data import split_text
 from gpt_demo.text.tokenizer import byte_level
 from gpt_demo.training import checkpoint
 from gpt_demo.training.checkpoint import BASE, latest, load_checkpoint, plain_weights, save_checkpoint
-from gpt_demo.training.loop import TrainState, make_optimizer, train
+from gpt_demo.training.loop import train
 from gpt_demo.training.lora import freeze, merged, trained
 from gpt_demo.training.plan import TrainConfig
+from gpt_demo.training.state import TrainState, make_optimizer
 
 CPU = torch.device("cpu")
 BYTES = byte_level()

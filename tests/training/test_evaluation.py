@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from gpt_demo.errors import UserError
 from gpt_demo.events import Measured
 from gpt_demo.model.gpt import GPT
 from gpt_demo.text.tokenizer import byte_level
-from gpt_demo.training.evaluation import evaluate, mean_loss, perplexity, reference_losses
+from gpt_demo.training.evaluation import evaluate, mean_loss, perplexity
 
 BYTES = byte_level()
 
@@ -116,34 +115,3 @@ def test_bf16_measures_about_the_same(tiny: Any) -> None:
     exact, rough = (mean_loss(model, batches, precision)[0] for precision in ("fp32", "bf16"))
     assert rough == pytest.approx(exact, rel=0.01)
     assert rough != exact
-
-
-# References -----------------------------------------------------------------------------------------------------------
-
-
-def test_reference_losses_by_hand() -> None:
-    """Of "abababac" every token but the first: babab and ac; b 3, a 3, c 1. After a: b, b, b, c; after b: always a."""
-    a, b, c = 0, 1, 2
-    found = reference_losses(torch.tensor([a, b, a, b, a, b, a, c]), 10)
-    assert found["uniform"] == pytest.approx(math.log(10))
-    assert found["unigram"] == pytest.approx(-2 * 3 / 7 * math.log(3 / 7) - 1 / 7 * math.log(1 / 7))
-    assert found["bigram"] == pytest.approx(4 / 7 * (-3 / 4 * math.log(3 / 4) - 1 / 4 * math.log(1 / 4)))
-    assert list(found) == ["uniform", "unigram", "bigram"]
-
-
-def test_pairs_are_told_apart_at_the_ends_of_a_vocabulary() -> None:
-    last = 100_276
-    found = reference_losses(torch.tensor([0, last, 0, 1, 0, last, 1, 0]), last + 1)
-    after_0 = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))  # last, 1, last
-    assert found["bigram"] == pytest.approx(3 / 7 * after_0 + 2 / 7 * math.log(2))  # after last: 0, 1; after 1: 0, 0
-
-
-@settings(deadline=None, max_examples=300)
-@given(ids=st.lists(st.integers(0, 5), max_size=40))
-def test_each_reference_knows_more_than_the_one_before(ids: list[int]) -> None:
-    found = reference_losses(torch.tensor(ids, dtype=torch.int64), 6)
-    assert 0 <= found["bigram"] <= found["unigram"] + 1e-12
-    assert found["unigram"] <= found["uniform"] + 1e-12
-    if len(ids) > 1:
-        shares = [count / (len(ids) - 1) for count in Counter(ids[1:]).values()]
-        assert found["unigram"] == pytest.approx(-sum(p * math.log(p) for p in shares), abs=1e-12)

@@ -23,7 +23,8 @@ from gpt_demo.runs.recipes import Prepared, prepare
 from gpt_demo.text.data import epoch_batches, windows
 from gpt_demo.training.config import RunConfig, preset
 from gpt_demo.training.evaluation import mean_loss, perplexity
-from gpt_demo.training.loop import TrainState, make_optimizer, train
+from gpt_demo.training.loop import train
+from gpt_demo.training.state import TrainState, make_optimizer
 
 pytestmark = pytest.mark.golden
 

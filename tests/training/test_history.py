@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import threading
 from pathlib import Path
 
@@ -191,3 +192,48 @@ def test_unreadable_lines_are_skipped(tmp_path: Path) -> None:
     lines = [step(0).to_json(), '{"event": "melted"}', step(1).to_json(), step(2).to_json()[:20]]
     (tmp_path / "events.jsonl").write_bytes("\n".join(lines).encode() + b"\xc3")  # half a character, too
     assert RunFolder(tmp_path).history().steps["step"] == [0, 1]
+
+
+# Overfitting, by simulation -------------------------------------------------------------------------------------------
+
+RUNS = 150
+
+
+def noisy(mean: list[float], size: float, draw: random.Random) -> list[float]:
+    return [value + draw.gauss(0, size) for value in mean]
+
+
+def ever_overfits(losses: list[float]) -> bool:
+    collected = History()
+    for i, loss in enumerate(losses):
+        collected.add(evaluation(i, loss))
+        if collected.overfits:
+            return True
+    return False
+
+
+def falling(shape: str, n: int) -> list[float]:
+    if shape == "exponential":
+        return [3 + 3 * math.exp(-5 * i / n) for i in range(n)]
+    if shape == "power":
+        return [2.5 + 4 / math.sqrt(i + 1) for i in range(n)]
+    return [5 - 2 * i / n for i in range(n)]
+
+
+@pytest.mark.parametrize("shape", ["exponential", "power", "line"])
+@pytest.mark.parametrize("n", [13, 40, 120])
+@pytest.mark.parametrize("size", [0.03, 0.1, 0.2])
+def test_a_falling_noisy_loss_is_seldom_called_overfitting(shape: str, n: int, size: float) -> None:
+    """At any of its evaluations: in under 5 % of the runs."""
+    draw = random.Random(f"{shape} {n} {size}")
+    flagged = sum(ever_overfits(noisy(falling(shape, n), size, draw)) for _ in range(RUNS))
+    assert flagged < 0.05 * RUNS
+
+
+@pytest.mark.parametrize("size", [0.01, 0.03])
+def test_a_loss_that_rises_is_called_so(size: float) -> None:
+    """As the story's: down to 4.2 in four evaluations, then up by a quarter of a nat at each."""
+    mean = [6.8, 4.5, 4.22, *(4.2 + 0.2 * i for i in range(10))]
+    draw = random.Random(7)
+    found = sum(ever_overfits(noisy(mean, size, draw)) for _ in range(RUNS))
+    assert found > 0.95 * RUNS

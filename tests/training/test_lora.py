@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.text.data import split_text
 from gpt_demo.text.tokenizer import byte_level
-from gpt_demo.training.loop import TrainState, make_optimizer, train
+from gpt_demo.training.loop import train
 from gpt_demo.training.lora import SCALE, LoRALinear, add_lora, freeze, merged, n_adapters, n_trained, trained
 from gpt_demo.training.plan import TrainConfig
+from gpt_demo.training.state import TrainState, make_optimizer
 
 BYTES = byte_level()
 SPLIT = split_text("The cat sat on the mat, and the dog ran after it until both were tired. " * 3, BYTES, 0.2, "tokens")

@@ -12,7 +12,8 @@ from gpt_demo.model.gpt import GPT
 from gpt_demo.runs.recipes import Prepared, prepare
 from gpt_demo.text.samples import sample_story
 from gpt_demo.training.config import preset
-from gpt_demo.training.loop import TrainState, make_optimizer, train
+from gpt_demo.training.loop import train
+from gpt_demo.training.state import TrainState, make_optimizer
 
 SETTINGS = {
     "tokenizer": "bpe", "n_vocab": 400, "n_ctx": 32, "n_embd": 48, "n_head": 3, "n_layer": 2, "epochs": 3,

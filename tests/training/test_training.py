@@ -17,9 +17,11 @@ from gpt_demo.events import Evaluated, Event, Finished, Sampled, Stepped
 from gpt_demo.model.gpt import GPT
 from gpt_demo.text.data import Split, split_text
 from gpt_demo.text.tokenizer import byte_level
-from gpt_demo.training import loop as training
-from gpt_demo.training.loop import TrainingDiverged, TrainState, make_optimizer, train
+from gpt_demo.training import watch
+from gpt_demo.training.loop import TrainingDiverged, _endless_batches, train
+from gpt_demo.training.measuring import Evaluation
 from gpt_demo.training.plan import Plan, TrainConfig, learning_rate
+from gpt_demo.training.state import TrainState, make_optimizer
 
 BYTES = byte_level()
 TEXT = "The cat sat on the mat, and the dog ran after the cat until both of them were tired. " * 4
@@ -167,7 +169,7 @@ def test_an_epoch_has_as_many_batches_as_the_plan_says(tiny: Any, stride: int, n
     config = replace(PLAIN, batch_size=1, stride=stride)
     plan = Plan.of(config, 16, n)
     state = begin(tiny, config)
-    batches = training._endless_batches(state, torch.arange(n), 16, config)
+    batches = _endless_batches(state, torch.arange(n), 16, config)
     places = [int(next(batches)[0][0, 0]) for _ in range(2 * plan.steps_per_epoch)]
     starts = list(range(0, n - 16, stride or 16))
     assert plan.tokens_per_epoch == 16 * len(starts)
@@ -364,7 +366,7 @@ def test_without_validation_text(tiny: Any) -> None:
 
 
 def test_evaluation_reads_both_splits_whole_and_as_much_of_each(tiny: Any) -> None:
-    config = replace(PLAIN, max_steps=1, eval_interval=1)
+    config = replace(PLAIN, max_steps=1, eval_interval=1, evaluate_on="all")
     state, told = run(tiny, config)
     model = state.model.eval()
 
@@ -378,7 +380,11 @@ def test_evaluation_reads_both_splits_whole_and_as_much_of_each(tiny: Any) -> No
 
     [measured] = of_kind(told, Evaluated)
     assert measured.val_loss == pytest.approx(by_hand(SPLIT.val), abs=1e-5)
-    assert measured.train_loss == pytest.approx(by_hand(SPLIT.train[: len(SPLIT.val)]), abs=1e-5)
+    of_train = Evaluation.of(config, model.config, Plan.of(config, 16, len(SPLIT.train)), SPLIT)
+    windows = [(x, y) for batch in of_train.batches(SPLIT.train) for x, y in zip(*batch, strict=True)]
+    losses = [by_hand(torch.cat([x, y[-1:]])) for x, y in windows]
+    assert len(losses) == math.ceil((len(SPLIT.val) - 1) / 16)
+    assert measured.train_loss == pytest.approx(sum(losses) / len(losses), abs=1e-5)
 
 
 @pytest.mark.parametrize("batches", ["windows", "random"])
@@ -420,7 +426,7 @@ def test_samples_use_the_prompt_the_seed_and_the_settings(tiny: Any) -> None:
 
 def test_the_seed_decides_what_a_sample_draws(tiny: Any) -> None:
     model, state = tiny(), torch.get_rng_state()
-    texts = [training.sample(model, BYTES, replace(PLAIN, sample_temperature=2.0, seed=seed)) for seed in (5, 6, 5)]
+    texts = [watch.sample(model, BYTES, replace(PLAIN, sample_temperature=2.0, seed=seed)) for seed in (5, 6, 5)]
     assert texts[0] == texts[2] != texts[1]
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -431,12 +437,11 @@ def test_the_seed_decides_what_a_sample_draws(tiny: Any) -> None:
 def test_the_best_weights_are_those_of_the_best_step(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted = iter([3.0, 1.5, 2.0, 1.5, math.nan, 4.0])
 
-    def told_losses(model: GPT, batches: Iterator[Any], precision: str) -> tuple[float, int]:
-        told_losses.calls += 1  # type: ignore[attr-defined]
-        return (9.0, 1) if told_losses.calls % 2 else (next(scripted), 1)  # type: ignore[attr-defined]
+    def told_losses(*_args: Any) -> Iterator[int]:
+        yield 1
+        return 9.0, next(scripted)
 
-    told_losses.calls = 0  # type: ignore[attr-defined]
-    monkeypatch.setattr(training, "mean_loss", told_losses)
+    monkeypatch.setattr(watch, "measure", told_losses)
     config = replace(PLAIN, eval_interval=1)
     state, snapshots = begin(tiny, config), []
     for event in train(state, SPLIT, BYTES, config, "fp32"):

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import gradio as gr
 
 from gpt_demo.errors import UserError
-from gpt_demo.runs.recipes import create_run, keep_model, resume_run
+from gpt_demo.runs.keeping import keep_model
+from gpt_demo.runs.recipes import create_run, resume_run
 from gpt_demo.runs.runs import RunFolder
 from gpt_demo.training.history import History
 from gpt_demo.ui.downloads import OF_A_RUN, Downloads, export_run

@@ -1,0 +1,74 @@
+"""What a run leaves: its last model in the store, the best one beside it, and either as files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from gpt_demo.errors import UserError
+from gpt_demo.exchange.huggingface import export_folder
+from gpt_demo.runs.folder import RunFolder
+from gpt_demo.store.folder import load_model
+from gpt_demo.store.store import ModelStore
+from gpt_demo.text.tokenizer import Tokenizer
+from gpt_demo.training.checkpoint import latest, plain_weights
+from gpt_demo.training.config import RunConfig
+
+BEST = "-best"  # what the name of a run's best model ends in
+
+
+def config_of(folder: RunFolder) -> RunConfig:
+    """The settings of a run; UserError where they can't be read."""
+    return RunConfig.from_dict(folder.info.get("config", {}))
+
+
+def keep_model(folder: RunFolder, store: ModelStore) -> Path:
+    """Put the run's last checkpoint into the store under the run's name, its best one as `<name>-best` if another.
+
+    Raises UserError if the run has no checkpoint yet.
+    """
+    for _ in range(5):
+        checkpoint = latest(folder.path)
+        if checkpoint is None:
+            raise UserError(f"The run {folder.name} has not saved anything yet, so there is no model to keep.")
+        try:
+            return _keep(folder, checkpoint, store)
+        except FileNotFoundError:
+            continue  # the run goes on, and has just replaced its checkpoint by a newer one
+    raise UserError(f"The checkpoint of the run {folder.name} can't be read. Stop the run and try again.")
+
+
+def _keep(folder: RunFolder, checkpoint: Path, store: ModelStore) -> Path:
+    info, shape = folder.info, config_of(folder).model
+    numbers = json.loads((checkpoint / "state.json").read_text())
+    last, best = numbers["step"] - 1, numbers["best_step"]
+    weights = plain_weights(checkpoint)
+    best_weights = plain_weights(checkpoint, f"best-{best}.safetensors") if best not in (None, last) else None
+    tokenizer = Tokenizer.load(folder.path / "tokenizer.json")
+    about = {key: info.get(key) for key in ("owner", "source", "preset", "base")}
+    about |= {"run": folder.name, "created": time.time()}
+    best_name = folder.name + BEST
+    if best_weights is not None:
+        at_best = {"step": best, "val_loss": numbers["best_val_loss"]}
+        store.save(best_name, shape, best_weights, tokenizer, {**about, **at_best})
+    elif store.folder(best_name).exists():  # from when the run had gone less far
+        store.delete(best_name, info.get("owner"))
+    measured = numbers.get("evaluated_step", last) == last
+    at_end = {"step": last, **{loss: numbers[loss] if measured else None for loss in ("train_loss", "val_loss")}}
+    return store.save(folder.name, shape, weights, tokenizer, {**about, **at_end})
+
+
+def export_model(folder: RunFolder, target: Path, *, for_transformers: bool) -> None:
+    """Write the run's last model into the folder `target`, in this app's layout or in the one transformers opens.
+
+    Raises UserError if nothing has been saved yet.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = keep_model(folder, ModelStore(Path(scratch), starter=None))
+        if for_transformers:
+            export_folder(*load_model(kept), target)
+        else:
+            shutil.copytree(kept, target)
