@@ -141,7 +141,7 @@ export interface Scores { scores: [number, number, number][]; }
 export interface Job { job: string; }
 
 /** What a job has done since it was last asked. */
-export interface Happened { events: (Drawn | BeamsNow | BeamsAdvanced)[]; done: boolean; }
+export interface Happened { events: (Drawn | BeamsNow | BeamsAdvanced)[]; done: boolean; seconds: number; }
 
 /** Done. */
 export interface Nothing {  }

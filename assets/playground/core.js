@@ -141,13 +141,14 @@ class Lab {
 
   /**
    * Run a job on the server and hand its events over as they come, about ten times a second:
-   * onEvents(events) may return false to stop. Resolves when the job is done or stopped (true if done).
+   * onEvents(events, seconds) may return false to stop; `seconds`: the model has computed so long since the start.
+   * Resolves when the job is done or stopped (true if done).
    */
   async run(request, onEvents) {
     const { job } = await this.ask("start", { model: this.state.model, seed: this.state.seed, ...request });
     for (;;) {
-      const { events, done } = await this.ask("more", { job });
-      if (onEvents(events) === false) {
+      const { events, done, seconds } = await this.ask("more", { job });
+      if (onEvents(events, seconds) === false) {
         if (!done) await this.ask("close", { job });
         return false;
       }

@@ -301,9 +301,8 @@ class Race {
     Object.assign(this, { about, progress: "" });
     this.point(-1);
     const { length, stop } = this.lab.state;
-    const began = performance.now();
-    await this.lab.run({ ids, lanes: lanesOf(this.lab.state), count: length, stop }, (events) => {
-      if (alive()) this.take(events, running, (performance.now() - began) / 1000);
+    await this.lab.run({ ids, lanes: lanesOf(this.lab.state), count: length, stop }, (events, seconds) => {
+      if (alive()) this.take(events, running, seconds);
       return alive();
     });
     if (alive()) for (const card of running) card.text.scrollTop = 0;

@@ -24,7 +24,7 @@ addPanel({
     let selected = NEXT; // a node of story.tree
     let missing = false; // what failed is the answer for a position
     let turn = 0; // grows with each position shown, so that late answers are dropped
-    let job = null; // {stopped, auto, began, count, seconds} while something is written
+    let job = null; // {stopped, auto, count, seconds} while something is written
     let wanted = null; // what is to be done as soon as model and prompt have been read
     let loading = false; // they are being read
 
@@ -199,7 +199,7 @@ addPanel({
     function begin(auto = false) {
       controls.fold();
       failed.hide();
-      job = { stopped: false, auto, began: performance.now(), count: 0, seconds: 0 };
+      job = { stopped: false, auto, count: 0, seconds: 0 };
       setState("writing");
       return job;
     }
@@ -242,7 +242,10 @@ addPanel({
         const { length: count, greedy, stop: stopAtEnd } = lab.state;
         leave();
         const lanes = [{ name: "write", steps: lab.steps, greedy }];
-        await lab.run({ ids: story.ids(), count, stop: stopAtEnd, lanes }, (events) => !mine.stopped && grow(mine, events, way));
+        await lab.run({ ids: story.ids(), count, stop: stopAtEnd, lanes }, (events, seconds) => {
+          mine.seconds = seconds;
+          return !mine.stopped && grow(mine, events, way);
+        });
       }, write);
     }
 
@@ -255,7 +258,6 @@ addPanel({
         fresh.push(tree.leaf);
       }
       mine.count += fresh.length;
-      mine.seconds = (performance.now() - mine.began) / 1000;
       text.append(fresh);
       statistics(mine);
       keep(mine);

@@ -94,7 +94,7 @@ class LabServer:
     def score(self, request: AskedScores) -> Scores:
         """Log-probability, rank and entropy of ids[first:], maybe not all.
 
-        Behind the context length each token takes a pass of its own, so only some are answered at once: ask again.
+        Beyond the context length each token takes a pass of its own, so only some are answered at once: ask again.
         """
         model, tokenizer = self._load(request)
         ids, first, n_ctx = self._ids(request, tokenizer), int(request["first"]), model.config.n_ctx
@@ -122,8 +122,8 @@ class LabServer:
 
     def more(self, request: AskedMore) -> Happened:
         """What the job has done since."""
-        events, done = self.sessions.more(str(request.get("job")))
-        return {"events": [json.loads(event.to_json()) for event in events], "done": done}
+        events, done, seconds = self.sessions.more(str(request.get("job")))
+        return {"events": [json.loads(event.to_json()) for event in events], "done": done, "seconds": seconds}
 
     def close(self, request: AskedMore) -> Nothing:
         """Forget the job."""

@@ -162,6 +162,7 @@ class Happened(TypedDict):
 
     events: list[Drawn | BeamsNow | BeamsAdvanced]
     done: bool
+    seconds: float  # that the job has computed, from its beginning
 
 
 class Nothing(TypedDict):

@@ -36,28 +36,126 @@ def pull(sessions: Sessions, name: str) -> list[int]:
     got: list[int] = []
     done = False
     while not done:
-        events, done = sessions.more(name)
+        events, done, _ = sessions.more(name)
         got += [number(event) for event in events]
     return got
 
 
+def eventually(true: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    for _ in range(4000):
+        if true():
+            return
+        threading.Event().wait(0.005)
+    raise AssertionError("it never came true")
+
+
 def test_events_come_in_order_and_all_of_them() -> None:
-    sessions = Sessions(moment=0.0)
+    sessions = Sessions()
     one, other = sessions.start(job(7)), sessions.start(job(4))
     assert one != other
-    events, done = sessions.more(one)
-    assert ([number(event) for event in events], done) == ([0], False)
     assert pull(sessions, other) == list(range(4))
-    assert pull(sessions, one) == list(range(1, 7))
+    assert pull(sessions, one) == list(range(7))
 
 
-def test_a_call_takes_about_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(sessions_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    sessions = Sessions(moment=0.1)
-    name = sessions.start(job(8, meanwhile=lambda: clock.append(clock.pop() + 0.04)))
-    calls = [sessions.more(name) for _ in range(3)]
-    assert [(len(events), done) for events, done in calls] == [(3, False), (3, False), (2, True)]
+def test_a_call_gives_what_has_come_and_does_not_wait_for_the_end() -> None:
+    gate, asked = threading.Event(), list[int]()
+
+    def work() -> Iterator[Event]:
+        yield from job(3)
+        asked.append(1)
+        gate.wait(20)
+        yield from job(2)
+
+    sessions = Sessions(moment=0.0)
+    name = sessions.start(work())
+    eventually(lambda: bool(asked))
+    events, done, _ = sessions.more(name)
+    assert ([number(event) for event in events], done) == ([0, 1, 2], False)
+    assert sessions.more(name)[:2] == ([], False)
+    gate.set()
+    assert pull(sessions, name) == [0, 1]
+
+
+def test_a_call_ends_with_the_job() -> None:
+    sessions = Sessions(moment=1000.0)
+    events, done, _ = sessions.more(sessions.start(job(5)))
+    assert (len(events), done) == (5, True)
+
+
+def test_a_job_goes_on_between_two_calls() -> None:
+    """So a network that takes seconds for a question costs one of them, not one for every few tokens."""
+    sessions, made = Sessions(), list[int]()
+    name = sessions.start(job(300, meanwhile=lambda: made.append(1)))
+    eventually(lambda: len(made) == 300)
+    events, done, _ = sessions.more(name)
+    assert (len(events), done) == (300, True)
+
+
+class Clock:
+    """A time that goes only when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(sessions_module, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+    def go(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_a_job_pauses_while_nobody_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, sessions, made = Clock(monkeypatch), Sessions(patience=3.0, moment=0.0), list[int]()
+
+    def meanwhile() -> None:
+        made.append(1)
+        clock.go(1.0)
+
+    name = sessions.start(job(8, meanwhile=meanwhile))
+    for computed in (3, 6, 8):
+        eventually(lambda computed=computed: len(made) == computed and (made[7:] or sessions.share.waiting != []))
+        sessions.more(name)
+    assert len(made) == 8
+
+
+def test_seconds_are_those_of_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, sessions = Clock(monkeypatch), Sessions(patience=1.0, moment=1000.0)
+    name = sessions.start(job(1, meanwhile=lambda: clock.go(2.0)))
+    eventually(lambda: sessions.share.waiting != [])  # for a reader
+    clock.go(60.0)
+    events, done, seconds = sessions.more(name)
+    assert (len(events), done, seconds) == (1, True, 2.0)
+
+
+def test_jobs_take_turns() -> None:
+    sessions, order, gate = Sessions(at_once=1), list[str](), threading.Event()
+
+    def meanwhile(who: str) -> None:
+        """Computed while the other one waits, so that it could go on at once if the turns were not held."""
+        gate.wait(20)
+        order.append(who)
+        eventually(lambda: len(sessions.share.waiting) == 1 or len(order) > 6)
+
+    names = [sessions.start(job(4, meanwhile=lambda who=who: meanwhile(who))) for who in "ab"]
+    gate.set()
+    for name in names:
+        pull(sessions, name)
+    assert "".join(order[:7]) in ("abababa", "bababab")
+
+
+def test_a_closed_job_stops_and_makes_room() -> None:
+    gate, made = threading.Event(), list[int]()
+
+    def meanwhile() -> None:
+        made.append(1)
+        gate.wait(20)
+
+    sessions = Sessions(at_once=1)
+    first, second = sessions.start(job(9, meanwhile=meanwhile)), sessions.start(job(2))
+    eventually(lambda: made == [1])
+    sessions.close(first)
+    gate.set()
+    assert pull(sessions, second) == [0, 1]
+    assert made == [1]
 
 
 def test_a_job_that_is_done_closed_or_unknown_says_so() -> None:
@@ -67,16 +165,18 @@ def test_a_job_that_is_done_closed_or_unknown_says_so() -> None:
     sessions.close(closed)
     sessions.close("never there")
     for name in (done, closed, "never there"):
-        with pytest.raises(UserError, match="has let go of this"):
+        with pytest.raises(UserError, match="no longer has this"):
             sessions.more(name)
 
 
 def test_the_job_longest_not_asked_for_makes_room() -> None:
+    gate = threading.Event()
     sessions = Sessions(most=3, moment=0.0)
-    names = [sessions.start(job(9)) for _ in range(3)]
+    names = [sessions.start(job(9, meanwhile=lambda: gate.wait(20))) for _ in range(3)]
     sessions.more(names[0])
     names.append(sessions.start(job(9)))
-    with pytest.raises(UserError, match="has let go of this"):
+    gate.set()
+    with pytest.raises(UserError, match="no longer has this"):
         sessions.more(names[1])
     assert [pull(sessions, names[i])[-1] for i in (0, 2, 3)] == [8, 8, 8]
 
@@ -89,8 +189,8 @@ def test_a_job_that_fails_is_over() -> None:
     sessions = Sessions()
     name = sessions.start(failing())
     with pytest.raises(UserError, match="too much"):
-        sessions.more(name)
-    with pytest.raises(UserError, match="has let go of this"):
+        pull(sessions, name)
+    with pytest.raises(UserError, match="no longer has this"):
         sessions.more(name)
 
 
@@ -109,7 +209,7 @@ def test_two_readers_of_one_job_share_its_events() -> None:
 
     def read() -> None:
         try:
-            for _ in range(100):
+            while True:
                 got.extend(number(event) for event in sessions.more(name)[0])
         except UserError:
             pass
@@ -146,6 +246,6 @@ def test_a_race_pulled_in_moments_is_the_race() -> None:
     events: list[Event] = []
     done = False
     while not done:
-        more, done = sessions.more(name)
+        more, done, _ = sessions.more(name)
         events += more
     assert events == list(job())
