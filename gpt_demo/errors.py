@@ -21,7 +21,8 @@ def called(path: Path, name: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(str(error).replace(str(path.resolve()), name).replace(str(path), name)) from error
+        error.args = (str(error).replace(str(path.resolve()), name).replace(str(path), name),)
+        raise
 
 
 MOST_QUOTED = 200  # characters of a value in a sentence: a file may hold any number of them
@@ -32,9 +33,9 @@ def quoted(value: object) -> str:
     return repr(cut(value)) if isinstance(value, str) else cut(repr(value))
 
 
-def cut(text: str) -> str:
-    """The first MOST_QUOTED characters of a text that stands in a sentence."""
-    return text if len(text) <= MOST_QUOTED else text[: MOST_QUOTED - 1] + "\N{HORIZONTAL ELLIPSIS}"
+def cut(text: str, most: int = MOST_QUOTED) -> str:
+    """A text that stands in a sentence, with its end left out where it is longer than `most` characters."""
+    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def check_number(

@@ -55,18 +55,33 @@ def download(options: argparse.Namespace) -> int:
 
 
 def import_options(command: argparse.ArgumentParser) -> None:
+    from gpt_demo.exchange.unsaid import SETTINGS
+    from gpt_demo.training.config import describe
+
     command.add_argument(
         "path",
         metavar="PATH",
-        help="a folder in OpenAI's, Hugging Face's or this app's layout, a zip, or a .safetensors",
+        help="a folder in OpenAI's, Hugging Face's or this app's layout, a zip, a .safetensors, or a file of PyTorch "
+        "(the book's model.pth, nanoGPT's ckpt.pt)",
     )
     command.add_argument("--name", required=True, help="what the model is called in the store")
+    unsaid = command.add_argument_group("what a file of weights alone can't say")
+    for name in SETTINGS:
+        unsaid.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", dest=f"set_{name}", help=describe(name))
+    unsaid.add_argument(
+        "--tokenizer", metavar="NAME", help="gpt2, cl100k_base, bytes, or a folder with a tokenizer's files"
+    )
 
 
 def import_(options: argparse.Namespace) -> int:
     from gpt_demo.exchange.pretrained import import_model
+    from gpt_demo.exchange.unsaid import SETTINGS
+    from gpt_demo.training.config import parse_value
 
-    events = import_model(open_store(), Path(options.path), options.name)
+    given = {name: getattr(options, f"set_{name}") for name in SETTINGS}
+    said = {name: parse_value(name, value) for name, value in given.items() if value is not None}
+    said |= {"tokenizer": options.tokenizer} if options.tokenizer is not None else {}
+    events = import_model(open_store(), Path(options.path), options.name, said=said)
     return _show(events, options.json, "Stopped; nothing was imported.")
 
 

@@ -74,6 +74,11 @@ def contrast(names: tuple[str, str], load: Load, text: str) -> Iterator[Scored |
     pieces, tokenizer, kept, logprobs = yield from _first(names[0], load, text)
     others, divergences, second = yield from _second(names[1], load, text, kept, tokenizer)
     both = (pieces, others)
+    if b"".join(piece.data for piece in pieces) != b"".join(piece.data for piece in others):
+        raise UserError(
+            f"{names[0]} and {names[1]} read this text as different characters: a tokenizer of theirs changes it. "
+            "Two such models can't be compared token by token."
+        )
     segments = tuple(_segments([[piece.data for piece in own] for own in both], (logprobs, second), divergences))
     n_bytes = sum(len(piece.data) for piece in pieces)
     losses = (-sum(logprobs) / len(logprobs), -sum(second) / len(second))
@@ -132,7 +137,7 @@ def _rows(model: GPT, tokenizer: Tokenizer, pieces: Sequence[Piece]) -> Iterator
 
 def same_vocabulary(a: Tokenizer, b: Tokenizer) -> bool:
     """Whether an id means the same to both."""
-    return (a.kind, a.merges) == (b.kind, b.merges)
+    return a.same_ids(b)
 
 
 def jensen_shannon(p: Tensor, q: Tensor) -> float:

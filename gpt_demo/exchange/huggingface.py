@@ -14,16 +14,13 @@ from torch import Tensor
 from gpt_demo.errors import UserError, quoted
 from gpt_demo.events import Converting
 from gpt_demo.exchange.huggingface_tokenizer import save_tokenizer
+from gpt_demo.exchange.layouts import QKV_BIAS, TRANSPOSED
 from gpt_demo.exchange.tensor_files import open_file
 from gpt_demo.exchange.weights_file import write_weights
 from gpt_demo.model.blank import without_numbers
 from gpt_demo.model.gpt import GPT, Activation, GPTConfig
 from gpt_demo.store.folder import read_description
 from gpt_demo.text.tokenizer import Tokenizer
-
-# transformers keeps these four as (in, out), the transpose of a linear layer.
-TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
-QKV_BIAS = "attn.c_attn.bias"
 
 # transformers' names for the two functions there are here; it has them in more than one way of computing.
 _ACTIVATIONS: dict[str, Activation] = {
@@ -37,9 +34,9 @@ _OURS = "gpt_demo"  # key of config.json: what transformers' own keys can't say
 
 
 def export_folder(model: GPT, tokenizer: Tokenizer, folder: Path) -> Path:
-    """Write config.json and model.safetensors, and for all but cl100k_base vocab.json and merges.txt; the folder.
+    """Write config.json, model.safetensors and the tokenizer's files; the folder.
 
-    `GPT2LMHeadModel.from_pretrained` and `GPT2Tokenizer.from_pretrained` open it. A model without query-key-value bias
+    `GPT2LMHeadModel.from_pretrained` and `AutoTokenizer.from_pretrained` open it. A model without query-key-value bias
     gets one of zeros, which computes the same.
     """
     for _ in _write(model.config, model.state_dict().items(), tokenizer, folder):
@@ -60,8 +57,7 @@ def _write(
 ) -> Iterator[Converting]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(_config(config, tokenizer), indent=2), encoding="utf-8")
-    if tokenizer.kind != "cl100k_base":  # which cuts a text by another pattern than GPT-2
-        save_tokenizer(tokenizer, folder)
+    save_tokenizer(tokenizer, folder)
     shapes = _their_shapes(config)
     for done, _ in enumerate(write_weights(folder / "model.safetensors", shapes, _theirs(config, weights)), start=1):
         yield Converting(done, len(shapes))
@@ -157,7 +153,7 @@ def read_config(folder: Path) -> GPTConfig:
 def read_record(folder: Path) -> dict[str, Any]:
     """config.json as it is. Raises UserError where it is missing or no JSON object."""
     try:
-        record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(
             f"{folder} has no config.json that can be read, so it is no model that can be imported."

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ from gpt_demo.errors import UserError, called
 from gpt_demo.events import Converting, Downloading, Kept, Saved
 from gpt_demo.exchange import hub, openai_release
 from gpt_demo.exchange.huggingface import export_stored
-from gpt_demo.exchange.model_import import convert, open_model, unpack
+from gpt_demo.exchange.model_import import convert, open_model
+from gpt_demo.exchange.tensor_files import TORCH_SUFFIXES
+from gpt_demo.exchange.unpacking import unpack
 from gpt_demo.model.gpt import GPT2_SIZES, GPTConfig
 from gpt_demo.paths import check_space
 from gpt_demo.store.folder import read_description
@@ -120,8 +122,8 @@ def _convert_release(folder: Path, target: Path) -> Conversion:
     return config, tokenizer
 
 
-def _convert_files(path: Path, target: Path) -> Conversion:
-    source = open_model(path)
+def _convert_files(path: Path, target: Path, said: Mapping[str, Any] | None = None) -> Conversion:
+    source = open_model(path, said)
     check_space(target.parent, 4 * source.config.n_params, "The model")
     yield from convert(source, target)
     return source.config, source.tokenizer
@@ -144,9 +146,12 @@ def delete_downloads(store: ModelStore, size: str) -> int:
 # Import and export ----------------------------------------------------------------------------------------------------
 
 
-def import_model(store: ModelStore, path: Path, name: str, owner: str | None = None) -> Iterator[Converting | Kept]:
+def import_model(
+    store: ModelStore, path: Path, name: str, owner: str | None = None, said: Mapping[str, Any] | None = None
+) -> Iterator[Converting | Kept]:
     """Put a model from disk into the store: a folder in OpenAI's, Hugging Face's or this app's layout, a zip of one, or
-    one file of weights. Raises UserError where it can't be used or the name is taken; then the store is as it was."""
+    one file of weights, of which `said` gives what it can't say (see unsaid.NEEDED). Raises UserError where it can't be
+    used or the name is taken, NotSaid where something has to be said first; then the store is as it was."""
     start = time.monotonic()
     store.check_free(name)
     if not path.exists():
@@ -155,22 +160,22 @@ def import_model(store: ModelStore, path: Path, name: str, owner: str | None = N
     scratches.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".import-", dir=scratches) as scratch:  # on the store's own disk
         target = Path(scratch) / "converted.safetensors"
-        config, tokenizer = yield from _convert_any(path, target)
+        config, tokenizer = yield from _convert_any(path, target, said)
         about = {"source": "import", "file": path.name, "created": time.time()}
         store.check_free(name)  # the conversion took its time
         store.save(name, config, target, tokenizer, about if owner is None else {**about, "owner": owner})
     yield _kept(store.get(name, owner), start)
 
 
-def _convert_any(path: Path, target: Path) -> Conversion:
-    if path.is_file() and path.suffix not in (".bin", ".pth", ".pt") and zipfile.is_zipfile(path):
+def _convert_any(path: Path, target: Path, said: Mapping[str, Any] | None) -> Conversion:
+    if path.is_file() and path.suffix not in TORCH_SUFFIXES and (path.suffix == ".zip" or zipfile.is_zipfile(path)):
         folder = target.parent / "unpacked"
         folder.mkdir()
         with called(folder, path.name):
-            return (yield from _convert_any(unpack(path, folder), target))
+            return (yield from _convert_any(unpack(path, folder), target, said))
     if path.is_dir() and openai_release.is_release(path):
         return (yield from _convert_release(path, target))
-    return (yield from _convert_files(path, target))
+    return (yield from _convert_files(path, target, said))
 
 
 def export_model(store: ModelStore, name: str, target: Path, owner: str | None = None) -> Iterator[Converting | Kept]:

@@ -1,11 +1,12 @@
-"""Text to token ids and back: four kinds of byte-level tokenizer, each one `tiktoken.Encoding`.
+"""Text to token ids and back: four kinds of byte-level tokenizer, each one `tiktoken.Encoding`, and a model's own.
 
 gpt2         50,257 tokens: GPT-2's own merges, from assets/gpt2/vocab.bpe
 cl100k_base  100,277 ids: GPT-4's encoding, fetched by tiktoken when first used
 bpe          merges learned from a text (Sennrich et al. 2016, on bytes as in GPT-2)
 bytes        257 tokens: no merges at all
+own          what a model from elsewhere brings along (own.py)
 
-All of them know every byte, so any text can be encoded and comes back unchanged. "<|endoftext|>" is always one token.
+All but the last know every byte, so any text can be encoded and comes back unchanged; "<|endoftext|>" is one token.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import tiktoken
 from tokenizers import Tokenizer as Trainee
@@ -27,9 +28,11 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from gpt_demo.errors import UserError
 from gpt_demo.paths import ASSETS
+from gpt_demo.text.own import OwnEncoding
+from gpt_demo.text.symbols import byte_of_symbol
 
-Kind = Literal["gpt2", "cl100k_base", "bpe", "bytes"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+Kind = Literal["gpt2", "cl100k_base", "bpe", "bytes", "own"]
+KINDS: tuple[Kind, ...] = ("gpt2", "cl100k_base", "bpe", "bytes")  # those that can be made
 
 END_OF_TEXT = "<|endoftext|>"
 MIN_VOCAB = 257  # 256 bytes and <|endoftext|>
@@ -76,10 +79,10 @@ class StreamDecoder:
 
 @dataclass(frozen=True, eq=False)
 class Tokenizer:
-    """One encoding. Ids run from 0 to n_vocab - 1; cl100k_base leaves a few of them unused."""
+    """One encoding. Ids run from 0 to n_vocab - 1; cl100k_base and some of kind "own" leave a few of them unused."""
 
     kind: Kind
-    encoding: tiktoken.Encoding
+    encoding: tiktoken.Encoding | OwnEncoding
     merges: tuple[str, ...] = field(default=(), repr=False)  # kind "bpe" only: "Ġ t", in the order learned
 
     @property
@@ -88,7 +91,7 @@ class Tokenizer:
 
     @property
     def end_of_text(self) -> int:
-        """The id of <|endoftext|>."""
+        """The id of <|endoftext|>; of kind "own" the id at which the model ends a text."""
         return self.encoding.eot_token
 
     def encode(self, text: str) -> list[int]:
@@ -121,14 +124,21 @@ class Tokenizer:
 
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` needs to build this tokenizer again; it can be written as JSON."""
-        merges = {"merges": list(self.merges)} if self.kind == "bpe" else {}
-        return {"format": "gpt_demo", "kind": self.kind, **merges}
+        more = self.encoding.to_dict() if isinstance(self.encoding, OwnEncoding) else {}
+        more |= {"merges": list(self.merges)} if self.kind == "bpe" else {}
+        return {"format": "gpt_demo", "kind": self.kind, **more}
+
+    def same_ids(self, other: Tokenizer) -> bool:
+        """Whether an id means the same to both."""
+        return self is other or self.to_dict() == other.to_dict()
 
     @staticmethod
     def from_dict(record: Any) -> Tokenizer:
         """The tokenizer of `to_dict`. Raises UserError on anything else."""
         if not isinstance(record, dict) or record.get("format") != "gpt_demo":
             raise UserError('This is no tokenizer of gpt_demo: it lacks "format": "gpt_demo".')
+        if record.get("kind") == "own":
+            return _own(record)
         if record.get("kind") != "bpe":
             return make(str(record.get("kind")))
         merges = record.get("merges")
@@ -165,7 +175,7 @@ def make(kind: str, text: str | None = None, n_vocab: int | None = None) -> Toke
     if kind == "bytes":
         return byte_level()
     if kind != "bpe":
-        raise UserError(f"There is no tokenizer called {kind!r}. Choose one of {', '.join(KINDS)}.")
+        raise UserError(f"No tokenizer called {kind[:80]!r} can be made. Choose one of {', '.join(KINDS)}.")
     if text is None or n_vocab is None:
         raise UserError("The tokenizer bpe is learned from a text: it needs the text and n_vocab, its size.")
     return train_bpe(text, n_vocab)
@@ -266,16 +276,6 @@ def _cut_long_blanks(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-@cache
-def byte_of_symbol() -> dict[str, int]:
-    """The characters that stand for bytes in merges, in the order of GPT-2's first 256 ids: printable Latin-1 stands
-    for itself, all other bytes, in order, for U+0100, U+0101, ... (OpenAI's encoder.py)."""
-    printable = [value for value in range(256) if chr(value).isprintable() and chr(value) != " "]
-    others = [value for value in range(256) if value not in printable]
-    symbols = {chr(value): value for value in printable}
-    return symbols | {chr(256 + i): value for i, value in enumerate(others)}
-
-
 def _ranks(merges: Iterable[str]) -> dict[bytes, int]:
     """token -> id: the 256 bytes, then one token per merge ("Ġ t"), in order. Raises KeyError or ValueError else."""
     byte_of = byte_of_symbol()
@@ -298,6 +298,14 @@ def _bpe(merges: Iterable[str]) -> Tokenizer:
     if len(ranks) >= MAX_VOCAB:
         raise UserError(f"This tokenizer has more than {MAX_VOCAB} tokens, which is the most that can be used.")
     return Tokenizer("bpe", _encoding("bpe", ranks), merges)
+
+
+def _own(record: Mapping[str, Any]) -> Tokenizer:
+    """A model's own tokenizer. Raises UserError where the record does not make one."""
+    definition, end, size = (record.get(key) for key in ("definition", "end_of_text", "n_vocab"))
+    if not isinstance(definition, dict) or type(end) is not int or type(size) is not int:
+        raise UserError('This tokenizer of kind "own" is incomplete. Import the model again.')
+    return Tokenizer("own", OwnEncoding(definition, end, size))
 
 
 def _encoding(name: str, ranks: dict[bytes, int]) -> tiktoken.Encoding:

@@ -102,6 +102,20 @@ def test_export_and_import(model: GPT, home: Home, tmp_path: Path) -> None:
     assert words.out.splitlines()[-1].startswith("three: ")
 
 
+def test_weights_alone_take_options(model: GPT, home: Home, tmp_path: Path) -> None:
+    """What is missing is printed in a form that can be pasted."""
+    home("export", "--model", "one", "--to", str(tmp_path / "out"))
+    weights = (tmp_path / "out" / "model.safetensors").rename(tmp_path / "x.safetensors")
+    result = home("import", str(weights), "--name", "two")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    options = result.err.partition("guesses to be confirmed: ")[2].replace("--n-head ?", "--n-head 4")
+    result = home("import", str(weights), "--name", "two", *shlex.split(options), "--json")
+    assert (result.code, result.err) == (0, "")
+    assert torch.equal(logits(home.store.load("two")[0]), logits(model))
+    result = home("import", str(weights), "--name", "three", "--n-head", "four")
+    assert (result.code, result.err) == (2, "n_head is 'four'; it must be a whole number.\n")
+
+
 def test_evaluate_in_another_precision(model: GPT, home: Home) -> None:
     losses = {}
     for precision in ("fp32", "bf16", "int8"):

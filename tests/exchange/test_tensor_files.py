@@ -15,7 +15,7 @@ from torch import Tensor
 
 import gpt_demo.exchange.tensor_files
 from gpt_demo.errors import UserError
-from gpt_demo.exchange.tensor_files import INDEX, open_file, open_folder
+from gpt_demo.exchange.tensor_files import INDEXES, open_file, open_folder
 
 WEIGHTS = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}
 
@@ -23,7 +23,7 @@ WEIGHTS = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(4, dtype=torch.bfl
 def shards(folder: Path, names: dict[str, str]) -> None:
     for file in set(names.values()):
         save_file({name: WEIGHTS[name] for name, at in names.items() if at == file}, folder / file)
-    (folder / INDEX).write_text(json.dumps({"weight_map": names}))
+    (folder / INDEXES[0]).write_text(json.dumps({"weight_map": names}))
 
 
 def same(files: Any, weights: dict[str, Tensor] = WEIGHTS) -> None:
@@ -56,14 +56,14 @@ def test_an_index_names_files_beside_it_only(name: Any, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     save_file(WEIGHTS, tmp_path / "outside.safetensors")
-    (folder / INDEX).write_text(json.dumps({"weight_map": {"a": name}}))
+    (folder / INDEXES[0]).write_text(json.dumps({"weight_map": {"a": name}}))
     with pytest.raises(UserError, match="no readable index"):
         open_folder(folder)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": {}}', '{"weight_map": []}', "[" * 100_000])
 def test_damaged_index(content: str, tmp_path: Path) -> None:
-    (tmp_path / INDEX).write_text(content)
+    (tmp_path / INDEXES[0]).write_text(content)
     with pytest.raises(UserError, match="no readable index"):
         open_folder(tmp_path)
 
@@ -138,7 +138,9 @@ def test_a_malicious_pickle_is_not_run(zipped: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        {"model": WEIGHTS},
+        {"weights": WEIGHTS},
+        {"model": {"a": 3}},
+        {"model": {}},
         [torch.ones(2)],
         {1: torch.ones(2)},
         {"step": 3},

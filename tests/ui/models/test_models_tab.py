@@ -13,6 +13,7 @@ import torch
 from browser import App, Visitor, tiny_app, toast, unfold, view_of
 from playwright.sync_api import Locator, Page, expect
 
+from gpt_demo.exchange.layouts import book_names
 from gpt_demo.store.loaded import memory_needed
 from gpt_demo.store.store import ModelStore, owner_key
 
@@ -129,8 +130,36 @@ def test_a_model_is_saved_for_transformers_and_imported_again(app: App, visitor:
     )
     page.get_by_label("Its name").fill("nonsense")
     page.get_by_role("button", name="Import", exact=True).click()
-    expect(toast(page)).to_have_text(re.compile(r"^x\.zip can't be imported"))
+    expect(toast(page)).to_have_text(re.compile(r"^x\.zip can't be unpacked: it is no zip"))
     app.store.delete("again")
+
+
+def test_a_file_of_weights_alone_is_asked_about(app: App, visitor: Visitor, tmp_path: Path) -> None:
+    """The book's model.pth: a form shows the guesses, and what is confirmed there is what is made."""
+    model, _ = app.store.load("first")
+    names = ((book_names(name), value) for name, value in model.state_dict().items())
+    state = {theirs: part for all, value in names for theirs, part in zip(all, value.chunk(len(all)), strict=True)}
+    torch.save({**state, "out_head.weight": state["tok_emb.weight"]}, tmp_path / "model.pth")
+    page = open_models(visitor, app)
+    page.get_by_role("button", name="Import a model").click()
+    page.locator("#import-file input[type=file]").set_input_files(tmp_path / "model.pth")
+    page.get_by_label("Its name").fill("book")
+    form, heads = page.locator("#import-unsaid"), page.locator("#import-n_head input")
+    expect(form).to_be_hidden()
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(form).to_contain_text("The file does not say this of its model")
+    expect(page.get_by_label("Activation")).to_be_hidden()
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(toast(page).last).to_contain_text("is empty. Give it a value")
+    heads.fill(str(model.config.n_head))
+    expect(page.locator("#import-tokenizer input")).to_have_value("bytes")
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(view_of(page, "import-progress")).to_have_attribute("data-state", "done")
+    expect(form).to_be_hidden()
+    made, _ = app.store.load("book")
+    assert made.config == model.config
+    assert all(torch.equal(value, made.state_dict()[name]) for name, value in model.state_dict().items())
+    app.store.delete("book")
 
 
 def test_a_row_of_the_table_chooses_its_model(app: App, visitor: Visitor) -> None:
