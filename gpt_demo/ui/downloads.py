@@ -16,7 +16,7 @@ from gpt_demo.training.history import History
 from gpt_demo.ui import scripts
 from gpt_demo.ui.listeners import QUEUED, QUIET
 from gpt_demo.ui.sentences import sentences
-from gpt_demo.ui.train.charts import save_figure
+from gpt_demo.ui.train.figure import save_figure
 from gpt_demo.ui.train.snapshot import chart_snapshot
 
 OF_A_RUN = {

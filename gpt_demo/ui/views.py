@@ -7,7 +7,7 @@ import gradio as gr
 from gpt_demo.ui import scripts
 from gpt_demo.ui.protocol.playground import Greeting
 from gpt_demo.ui.protocol.views import Shown
-from gpt_demo.ui.train.charts import snapshot_json
+from gpt_demo.ui.train.figure import snapshot_json
 
 # Constant on purpose: a template that named the value would run what stands in it.
 _JS_ON_LOAD = """

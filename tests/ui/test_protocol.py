@@ -28,7 +28,7 @@ from gpt_demo.ui.protocol.chart import Snapshot
 from gpt_demo.ui.protocol.playground import Greeting, Trouble
 from gpt_demo.ui.protocol.views import Views
 from gpt_demo.ui.services import Services
-from gpt_demo.ui.train.charts import EMPTY, snapshot_json
+from gpt_demo.ui.train.figure import EMPTY, snapshot_json
 from gpt_demo.ui.train.snapshot import chart_snapshot, differences, samples_data, status_data
 from gpt_demo.ui.views import view_json
 

@@ -22,7 +22,7 @@ from gpt_demo.runs.runs import RunFolder
 from gpt_demo.training.config import EXPLANATIONS
 from gpt_demo.training.history import History
 from gpt_demo.ui.sentences import in_words
-from gpt_demo.ui.train.charts import snapshot_json
+from gpt_demo.ui.train.figure import snapshot_json
 from gpt_demo.ui.train.snapshot import chart_snapshot, differences, samples_data, seconds_left, short, status_data
 from gpt_demo.ui.views import view
 

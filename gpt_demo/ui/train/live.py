@@ -20,7 +20,7 @@ from gpt_demo.ui.listeners import QUEUED, QUIET
 from gpt_demo.ui.quotas import ALIVE, check_runs
 from gpt_demo.ui.sentences import sentences
 from gpt_demo.ui.services import Services, owner
-from gpt_demo.ui.train.charts import snapshot_json, training_chart
+from gpt_demo.ui.train.figure import snapshot_json, training_chart
 from gpt_demo.ui.train.form import TrainForm
 from gpt_demo.ui.train.snapshot import chart_snapshot, differences, samples_data, status_data
 from gpt_demo.ui.train.text_source import Reading

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 from gpt_demo.errors import UserError
 from gpt_demo.ui import scripts
 from gpt_demo.ui.theme import theme
-from gpt_demo.ui.train import charts
+from gpt_demo.ui.train import figure as charts
 
 pytest_plugins = ["browser"]
 ASSETS = Path(__file__).parents[3] / "assets"
