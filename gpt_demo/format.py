@@ -36,3 +36,25 @@ def duration(seconds: float) -> str:
 def number(value: float | None, digits: int = 2) -> str:
     """A loss or a perplexity; an en dash where there is none."""
     return f"{value:,.{digits}f}" if value is not None and math.isfinite(value) else DASH
+
+
+def compact(value: float | None) -> str:
+    """Short, for the ticks and marks of a chart: 12345 -> "12k", 3.2149 -> "3.21", NaN -> an en dash."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 9999.5:
+        unit, scale = ("G", 1e9) if size >= 999.5e6 else ("M", 1e6) if size >= 999.5e3 else ("k", 1e3)
+        return f"{value / scale:.{1 if size / scale < 9.95 else 0}f}{unit}"
+    if size >= 99.95:
+        return f"{value:,.0f}"
+    if size >= 9.995:
+        return f"{value:.1f}"
+    if size >= 0.0995:
+        return f"{value:.2f}"
+    if size >= 0.000995:
+        return f"{value:.{1 - math.floor(math.log10(size))}f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"

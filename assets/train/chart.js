@@ -1,4 +1,4 @@
-// The live training chart: draws the JSON snapshots of gpt_demo/ui/train/charts.py (format: there) as SVG.
+// The live training chart: draws the JSON snapshots of gpt_demo/ui/protocol/chart.py as SVG.
 //
 //   const chart = mount(element, getValue);   // draws getValue() at once
 //   chart.update(json);                       // a newer snapshot

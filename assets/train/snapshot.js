@@ -1,4 +1,4 @@
-// The snapshots of gpt_demo/ui/train/charts.py (format: there), read into runs whose tables hold nothing but numbers.
+// The snapshots of gpt_demo/ui/protocol/chart.py, read into runs whose tables hold nothing but numbers.
 
 import { extent } from "./scales.js";
 import { REFERENCES } from "./words.js";

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 import gradio as gr
 
+from gpt_demo.events import finite
 from gpt_demo.ui import scripts
 from gpt_demo.ui.protocol.playground import Greeting
 from gpt_demo.ui.protocol.views import Shown
-from gpt_demo.ui.train.figure import snapshot_json
 
 # Constant on purpose: a template that named the value would run what stands in it.
 _JS_ON_LOAD = """
@@ -36,4 +40,12 @@ def view(name: str, data: Shown = None, *, elem_id: str, visible: bool = True) -
 
 def view_json(data: Shown | Greeting) -> str:
     """What an event handler gives to a view."""
-    return snapshot_json({"data": data})
+    return page_json({"data": data})
+
+
+def page_json(value: Mapping[str, Any]) -> str:
+    """A value for a script of the page: NaN and infinity become null, "<" is escaped.
+
+    (JSON readers see no difference; Gradio warns of `<script` in a value, even where nothing runs it.)
+    """
+    return json.dumps(finite(value), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")

@@ -28,9 +28,9 @@ from gpt_demo.ui.protocol.chart import Snapshot
 from gpt_demo.ui.protocol.playground import Greeting, Trouble
 from gpt_demo.ui.protocol.views import Views
 from gpt_demo.ui.services import Services
-from gpt_demo.ui.train.figure import EMPTY, snapshot_json
+from gpt_demo.ui.train.chart import EMPTY
 from gpt_demo.ui.train.snapshot import chart_snapshot, differences, samples_data, status_data
-from gpt_demo.ui.views import view_json
+from gpt_demo.ui.views import page_json, view_json
 
 VIEWS = get_type_hints(Views)
 
@@ -136,8 +136,8 @@ def shown(name: str, data: Any) -> None:
 def test_the_chart_of_a_run(home: Home) -> None:
     history = home.runs.get("done", None).history()
     for snapshot in (EMPTY, chart_snapshot([]), chart_snapshot([("new", History())])):
-        assert mismatch(Snapshot, snapshot_json(snapshot)) is None
-    whole = snapshot_json(chart_snapshot([("done", history), ("again", history)]))
+        assert mismatch(Snapshot, page_json(snapshot)) is None
+    whole = page_json(chart_snapshot([("done", history), ("again", history)]))
     assert mismatch(Snapshot, whole) is None
     assert len(json.loads(whole)["runs"][1]["evaluated"]["val_loss"]) > 1
 

@@ -22,9 +22,8 @@ from gpt_demo.runs.runs import RunFolder
 from gpt_demo.training.config import EXPLANATIONS
 from gpt_demo.training.history import History
 from gpt_demo.ui.sentences import in_words
-from gpt_demo.ui.train.figure import snapshot_json
 from gpt_demo.ui.train.snapshot import chart_snapshot, differences, samples_data, seconds_left, short, status_data
-from gpt_demo.ui.views import view
+from gpt_demo.ui.views import page_json, view
 
 pytest_plugins = ["browser", "drawn"]
 
@@ -56,7 +55,7 @@ def folder(tmp_path: Path, message: str = "") -> RunFolder:
 
 def test_nothing_divides_by_zero() -> None:
     told = history(started(tokens_per_epoch=0, total_steps=0), Evaluated(0, 64, math.nan, 3.0, math.nan), steps=2)
-    snapshot = json.loads(snapshot_json(chart_snapshot([("r", told)])))
+    snapshot = json.loads(page_json(chart_snapshot([("r", told)])))
     assert snapshot["tokens_per_epoch"] is None
     assert snapshot["runs"][0]["stepped"]["epoch"] == [None, None]
     assert seconds_left(history(started())) == math.inf
@@ -76,9 +75,9 @@ def test_numbers_are_sent_short_and_near(value: float | None) -> None:
 
 def test_a_snapshot_is_small_however_long_the_run() -> None:
     told = history(started(), *(Evaluated(i, i, i / 7, 3 + i / 7e5, 4 - i / 7e5) for i in range(5000)), steps=5000)
-    size = len(snapshot_json(chart_snapshot([("now", told), *[(f"past {i}", told) for i in range(3)]])))
+    size = len(page_json(chart_snapshot([("now", told), *[(f"past {i}", told) for i in range(3)]])))
     assert size < 100_000
-    assert len(snapshot_json(chart_snapshot([("now", told)]))) < 50_000
+    assert len(page_json(chart_snapshot([("now", told)]))) < 50_000
 
 
 def test_the_best_and_where_overfitting_begins() -> None:

@@ -1,14 +1,10 @@
-"""The training curves: the live chart of the page, and the same picture as a figure to download.
+"""The training curves as a figure to download: what the page's chart shows, drawn by matplotlib from its snapshot.
 
-Both read one snapshot (ui/protocol.py); missing and non-finite numbers are null.
-
-The run with `current` (else the first) is drawn in full, the others thinner behind it. The drawing itself is
-assets/train/chart.js with assets/train/chart.css, which the app puts into the page's head.
+The run with `current` (else the first) is drawn in full, the others thinner behind it.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -16,28 +12,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gradio as gr
-
 from gpt_demo.errors import UserError
-from gpt_demo.ui import scripts
+from gpt_demo.format import compact
 from gpt_demo.ui.protocol.chart import Snapshot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-EMPTY: Snapshot = {"runs": [], "references": {}, "total_tokens": None, "tokens_per_epoch": None}
-
-# Constant on purpose: a template that names the value would run what stands in a run's name.
-HTML_TEMPLATE = '<div class="training-chart"></div>'
-
-JS_ON_LOAD = """
-const root = element.querySelector(".training-chart");
-MODULE.then(({ mountChart }) => {
-  const chart = mountChart(root, () => props.value);
-  watch("value", () => chart.update(props.value));
-});
-""".replace("MODULE", scripts.module())
 
 # The page's colours (assets/train/chart.css, light).
 TRAIN, VALIDATION, TEXT, QUIET, GRID = "#0069a8", "#c4500a", "#1b2430", "#4d5866", "#e8ebef"
@@ -48,66 +29,6 @@ REFERENCES = {
     "unigram": "token frequencies: unigram",
     "bigram": "previous token: bigram",
 }
-
-
-# The live chart -------------------------------------------------------------------------------------------------------
-
-
-def training_chart(snapshot: Snapshot = EMPTY, *, elem_id: str = "training-chart") -> gr.HTML:
-    """The live chart; an event handler that has it as output gives `snapshot_json(snapshot)`.
-
-    For tests its root element carries data-points (evaluations of the current run), data-last-step, data-best and,
-    while somebody reads points with mouse or keys, data-cursor-step.
-    """
-    return gr.HTML(
-        snapshot_json(snapshot),
-        html_template=HTML_TEMPLATE,
-        js_on_load=JS_ON_LOAD,
-        apply_default_css=False,
-        elem_id=elem_id,
-    )
-
-
-def snapshot_json(snapshot: Mapping[str, Any]) -> str:
-    """The snapshot as the chart's value: NaN and infinity become null, "<" is escaped.
-
-    (JSON readers see no difference; Gradio warns of `<script` in a value, even where nothing runs it.)
-    """
-    text = json.dumps(_finite(snapshot), ensure_ascii=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def compact(value: float | None) -> str:
-    """One number format for the whole page: 12345 -> "12k", 3.2149 -> "3.21", NaN -> an en dash."""
-    if value is None or not math.isfinite(value):
-        return "\N{EN DASH}"
-    if value == 0:
-        return "0"
-    size = abs(value)
-    if size >= 9999.5:
-        unit, scale = ("G", 1e9) if size >= 999.5e6 else ("M", 1e6) if size >= 999.5e3 else ("k", 1e3)
-        return f"{value / scale:.{1 if size / scale < 9.95 else 0}f}{unit}"
-    if size >= 99.95:
-        return f"{value:,.0f}"
-    if size >= 9.995:
-        return f"{value:.1f}"
-    if size >= 0.0995:
-        return f"{value:.2f}"
-    if size >= 0.000995:
-        return f"{value:.{1 - math.floor(math.log10(size))}f}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
-
-
-# The figure -----------------------------------------------------------------------------------------------------------
 
 
 def save_figure(snapshot: Snapshot, path: str | Path) -> Path:

@@ -20,11 +20,11 @@ from gpt_demo.ui.listeners import QUEUED, QUIET
 from gpt_demo.ui.quotas import ALIVE, check_runs
 from gpt_demo.ui.sentences import sentences
 from gpt_demo.ui.services import Services, owner
-from gpt_demo.ui.train.figure import snapshot_json, training_chart
+from gpt_demo.ui.train.chart import training_chart
 from gpt_demo.ui.train.form import TrainForm
 from gpt_demo.ui.train.snapshot import chart_snapshot, differences, samples_data, status_data
 from gpt_demo.ui.train.text_source import Reading
-from gpt_demo.ui.views import view, view_json
+from gpt_demo.ui.views import page_json, view, view_json
 
 RESUMABLE = ("paused", "stopped", "interrupted", "failed")
 Acting = Callable[..., tuple[Any, ...]]
@@ -153,7 +153,7 @@ class TrainLive:
         try:
             return self._news(token, shown, seen)
         except UserError:  # none is chosen, or it is not there any more
-            empty = [view_json(None), snapshot_json(chart_snapshot([])), view_json([]), gr.Timer(active=False)]
+            empty = [view_json(None), page_json(chart_snapshot([])), view_json([]), gr.Timer(active=False)]
             return None, *empty, *_buttons(None), gr.update(visible=False)
 
     def _news(self, token: str, shown: list[str], seen: Any) -> tuple[Any, ...]:
@@ -167,7 +167,7 @@ class TrainLive:
         return (
             now,
             view_json(status_data(folder, history, status)),
-            gr.skip() if now == seen else snapshot_json(chart_snapshot(runs)),
+            gr.skip() if now == seen else page_json(chart_snapshot(runs)),
             gr.skip() if same_state and now[4] == seen[4] else view_json(samples_data(history)),
             gr.skip() if same_state else gr.Timer(active=alive),
             *([gr.skip()] * 4 if same_state else _buttons(status, kept)),

@@ -16,9 +16,13 @@ from browser import Visitor, launch
 from playwright.sync_api import Browser, Page, expect
 
 from gpt_demo.errors import UserError
+from gpt_demo.format import compact
 from gpt_demo.ui import scripts
 from gpt_demo.ui.theme import theme
-from gpt_demo.ui.train import figure as charts
+from gpt_demo.ui.train import figure as figure_module
+from gpt_demo.ui.train.chart import EMPTY, HTML_TEMPLATE, JS_ON_LOAD, training_chart
+from gpt_demo.ui.train.figure import PAST, figure, save_figure
+from gpt_demo.ui.views import page_json
 
 pytest_plugins = ["browser"]
 ASSETS = Path(__file__).parents[3] / "assets"
@@ -73,17 +77,17 @@ def make_snapshot(*runs: dict[str, Any]) -> dict[str, Any]:
 def test_the_template_is_constant_and_the_value_holds_no_markup() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Gradio warns of a script in a value
-        chart = charts.training_chart(make_snapshot(make_run(HOSTILE)))
-    assert chart.html_template == charts.HTML_TEMPLATE
-    assert not re.search(r"\$\{|\{\{|@children|value", charts.HTML_TEMPLATE)
-    assert chart.js_on_load == charts.JS_ON_LOAD
+        chart = training_chart(make_snapshot(make_run(HOSTILE)))
+    assert chart.html_template == HTML_TEMPLATE
+    assert not re.search(r"\$\{|\{\{|@children|value", HTML_TEMPLATE)
+    assert chart.js_on_load == JS_ON_LOAD
     assert "<" not in chart.value
     assert json.loads(chart.value)["runs"][0]["name"] == HOSTILE
 
 
-def test_snapshot_json_turns_what_is_no_number_into_null() -> None:
+def test_page_json_turns_what_is_no_number_into_null() -> None:
     value = {"a": [1.5, math.nan, (math.inf, -math.inf)], "b": {"c": None, "d": 3, "e": True}}
-    assert json.loads(charts.snapshot_json(value)) == {
+    assert json.loads(page_json(value)) == {
         "a": [1.5, None, [None, None]],
         "b": {"c": None, "d": 3, "e": True},
     }
@@ -102,12 +106,12 @@ def test_snapshot_json_turns_what_is_no_number_into_null() -> None:
     ],
 )
 def test_compact(value: float, text: str) -> None:
-    assert charts.compact(value) == text
+    assert compact(value) == text
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
 def test_compact_of_no_number_is_a_dash(value: float | None) -> None:
-    assert charts.compact(value) == "\N{EN DASH}"
+    assert compact(value) == "\N{EN DASH}"
 
 
 # Colours --------------------------------------------------------------------------------------------------------------
@@ -158,8 +162,8 @@ def test_texts_and_lines_stand_out(palette: dict[str, str]) -> None:
 def test_the_figure_has_the_colours_of_the_page() -> None:
     light = palettes()[0]
     for name in ("train", "validation", "text", "quiet"):
-        assert getattr(charts, name.upper()) == light[name]
-    assert list(charts.PAST) == [light[f"past-{i}"] for i in range(5)]
+        assert getattr(figure_module, name.upper()) == light[name]
+    assert list(PAST) == [light[f"past-{i}"] for i in range(5)]
 
 
 # The figure -----------------------------------------------------------------------------------------------------------
@@ -173,7 +177,7 @@ def texts_of(picture: Any) -> str:
 
 def test_figure_shows_loss_perplexity_references_and_best() -> None:
     run = make_run("quick-1")
-    picture = charts.figure(make_snapshot(run, make_run("old", current=False, color_index=1)))
+    picture = figure(make_snapshot(run, make_run("old", current=False, color_index=1)))
     loss, perplexity = picture.axes
     columns: list[Any] = [line.get_ydata() for line in perplexity.lines]
     drawn = [[float(value) for value in column] for column in columns]
@@ -196,7 +200,7 @@ def test_figure_leaves_out_far_references_and_spikes() -> None:
     run = make_run("tuned")
     run["evaluated"]["train_loss"] = run["evaluated"]["val_loss"] = [3.0] * 6
     run["stepped"]["loss"] = [3.0] * 30 + [99.0] + [3.0] * 29
-    picture = charts.figure(make_snapshot(run))
+    picture = figure(make_snapshot(run))
     assert picture.axes[0].get_ylim()[1] < 4.5
     assert "uniform" not in texts_of(picture)
     assert "ln V" not in texts_of(picture)
@@ -204,7 +208,7 @@ def test_figure_leaves_out_far_references_and_spikes() -> None:
 
 @pytest.mark.parametrize("name", ["$\\frac{", "${x}", "_hidden", "<b>", "two\nlines", "n" * 200, ""])
 def test_figure_takes_any_name_as_text(name: str) -> None:
-    picture = charts.figure(make_snapshot(make_run("now"), make_run(name, current=False)))
+    picture = figure(make_snapshot(make_run("now"), make_run(name, current=False)))
     picture.canvas.draw()
     assert f"{' '.join(name.split())[:31]}" in texts_of(picture)
 
@@ -212,29 +216,29 @@ def test_figure_takes_any_name_as_text(name: str) -> None:
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_figure_of_hardly_anything(steps: int) -> None:
     snapshot = {**make_snapshot(make_run("new", steps)), "tokens_per_epoch": 0, "total_tokens": None}
-    picture = charts.figure(snapshot)
+    picture = figure(snapshot)
     picture.canvas.draw()
     assert ("No step has been taken yet." in texts_of(picture)) == (steps == 0)
-    charts.figure(charts.EMPTY).canvas.draw()
+    figure(EMPTY).canvas.draw()
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG\r\n\x1a\n"), (".PDF", b"%PDF-")])
 def test_save_figure(tmp_path: Path, suffix: str, magic: bytes) -> None:
-    path = charts.save_figure(make_snapshot(make_run("quick-1")), tmp_path / f"curves{suffix}")
+    path = save_figure(make_snapshot(make_run("quick-1")), tmp_path / f"curves{suffix}")
     assert path.read_bytes().startswith(magic)
 
 
 @pytest.mark.parametrize("name", ["curves.exe", "curves"])
 def test_save_figure_knows_two_kinds(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"use \.png or \.pdf"):
-        charts.save_figure(charts.EMPTY, tmp_path / name)
+        save_figure(EMPTY, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 # The browser ----------------------------------------------------------------------------------------------------------
 
 SNAPSHOTS: dict[str, dict[str, Any]] = {
-    "empty": charts.EMPTY,
+    "empty": EMPTY,
     "early": make_snapshot(make_run("quick-1", 25)),
     "full": make_snapshot(make_run("quick-1"), make_run(HOSTILE, current=False, color_index=1)),
     "hostile": make_snapshot(make_run(HOSTILE)),
@@ -251,9 +255,9 @@ for column in (SNAPSHOTS["no epochs"]["runs"][0][kind] for kind in ("stepped", "
 def build() -> gr.Blocks:
     """One chart and a button for each snapshot."""
     with gr.Blocks(analytics_enabled=False) as demo:
-        chart = charts.training_chart()
+        chart = training_chart()
         for name, snapshot in SNAPSHOTS.items():
-            value = charts.snapshot_json(snapshot)
+            value = page_json(snapshot)
             gr.Button(name).click(lambda value=value: value, None, chart, queue=False)
     return demo
 
@@ -399,7 +403,7 @@ def test_it_fits_a_telephone(page: Page) -> None:
 @pytest.mark.browser
 def test_page_and_figure_write_numbers_alike(page: Page) -> None:
     written = page.evaluate(f"list => {TICKS}.then(({{ format }}) => list.map(format))", NUMBERS)
-    assert written == [charts.compact(n) for n in NUMBERS]
+    assert written == [compact(n) for n in NUMBERS]
 
 
 @pytest.mark.browser
@@ -421,7 +425,7 @@ def test_texts_of_the_x_axes_do_not_touch(page: Page, width: int) -> None:
 
 @pytest.mark.browser
 def test_several_charts_live_side_by_side(page: Page) -> None:
-    value = charts.snapshot_json(SNAPSHOTS["early"])
+    value = page_json(SNAPSHOTS["early"])
     page.evaluate(
         """value => CHART.then(({ mount }) => {
           const box = document.createElement("div");
@@ -434,7 +438,7 @@ def test_several_charts_live_side_by_side(page: Page) -> None:
     )
     expect(page.locator("#second")).to_have_attribute("data-points", "3")
     expect(page.locator(".training-chart").first).to_have_attribute("data-points", "0")
-    page.evaluate("value => window.second.update(value)", charts.snapshot_json(SNAPSHOTS["full"]))
+    page.evaluate("value => window.second.update(value)", page_json(SNAPSHOTS["full"]))
     expect(page.locator("#second")).to_have_attribute("data-points", "6")
     page.evaluate("window.second.destroy(), document.querySelector('#second').remove()")
 
