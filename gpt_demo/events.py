@@ -1,7 +1,8 @@
-"""Everything a job can tell its readers: small frozen dataclasses and their JSON form.
+"""What jobs report to several kinds of readers: small frozen dataclasses and their JSON form.
 
 Training, generating, evaluating and downloading are generators of these. The page, the command line, the tests
 and the HTTP API are four readers of the same events. A failure is not an event: it is an exception.
+What only the Playground or Compare reads lies with the job that yields it.
 """
 
 from __future__ import annotations

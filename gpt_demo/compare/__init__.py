@@ -1,1 +1,1 @@
-"""Models beside each other."""
+"""Models side by side."""

@@ -8,7 +8,7 @@ Shapes: V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import ClassVar
@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gpt_demo.compare.losses import Load, Measuring
 from gpt_demo.decoding.scores import log_probabilities
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event
@@ -24,17 +25,6 @@ from gpt_demo.text.tokenizer import Piece, Tokenizer
 from gpt_demo.training.evaluation import perplexity
 
 MOST_TOKENS = 1024
-Load = Callable[[str], tuple[GPT, Tokenizer]]
-
-
-@dataclass(frozen=True)
-class Scored(Event):
-    """A model has scored one more token of the text."""
-
-    kind: ClassVar[str] = "scored"
-    model: str
-    done: int  # tokens
-    total: int
 
 
 @dataclass(frozen=True)
@@ -45,11 +35,6 @@ class Segment:
     logprobs: tuple[float, float]  # natural logarithm of its probability under the first and the second model
     tokens: tuple[int, int]  # how many it is for each
     divergence: float | None  # Jensen-Shannon, nats, mean over its tokens; None where the vocabularies differ
-
-    @property
-    def gain(self) -> float:
-        """By how many nats the second model found it more probable."""
-        return self.logprobs[1] - self.logprobs[0]
 
 
 @dataclass(frozen=True)
@@ -64,7 +49,7 @@ class Contrast(Event):
     bits_per_byte: tuple[float, float]
 
 
-def contrast(names: tuple[str, str], load: Load, text: str) -> Iterator[Scored | Contrast]:
+def contrast(names: tuple[str, str], load: Load, text: str) -> Iterator[Measuring | Contrast]:
     """Score the text under both models, each token given what stands before it; the first after <|endoftext|>.
 
     The models are loaded one after the other, and the first is let go before the second comes: of the first, the
@@ -93,20 +78,20 @@ def contrast(names: tuple[str, str], load: Load, text: str) -> Iterator[Scored |
 
 def _first(
     name: str, load: Load, text: str
-) -> Generator[Scored, None, tuple[list[Piece], Tokenizer, list[Tensor], list[float]]]:
+) -> Generator[Measuring, None, tuple[list[Piece], Tokenizer, list[Tensor], list[float]]]:
     """Its tokens, tokenizer, the distributions they came from and their log-probabilities."""
     model, tokenizer = load(name)
     pieces = _pieces(tokenizer, text)
     rows: list[Tensor] = []
     for row in _rows(model, tokenizer, pieces):
         rows.append(row.float())
-        yield Scored(name, len(rows), len(pieces))
+        yield Measuring(name, len(rows), len(pieces))
     return pieces, tokenizer, rows, [float(row[piece.id]) for row, piece in zip(rows, pieces, strict=True)]
 
 
 def _second(
     name: str, load: Load, text: str, kept: list[Tensor], other: Tokenizer
-) -> Generator[Scored, None, tuple[list[Piece], list[float] | None, list[float]]]:
+) -> Generator[Measuring, None, tuple[list[Piece], list[float] | None, list[float]]]:
     """Its tokens, how far its distributions are from those kept (where both have one vocabulary), log-probabilities."""
     model, tokenizer = load(name)
     pieces = _pieces(tokenizer, text)
@@ -116,7 +101,7 @@ def _second(
         if divergences is not None:
             divergences.append(jensen_shannon(kept[len(logprobs)].double(), row.float().double()))
         logprobs.append(float(row.float()[piece.id]))
-        yield Scored(name, len(logprobs), len(pieces))
+        yield Measuring(name, len(logprobs), len(pieces))
     return pieces, divergences, logprobs
 
 

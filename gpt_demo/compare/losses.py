@@ -1,4 +1,4 @@
-"""Several models side by side: what they make of the same prompts, and how well they predict the same text."""
+"""Several models on the same text: how well each predicts it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gpt_demo.decoding.generate import Sampling, choices_after, token_texts
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event
 from gpt_demo.model.gpt import GPT
@@ -21,45 +20,9 @@ from gpt_demo.training.evaluation import mean_loss, perplexity
 
 Load = Callable[[str], tuple[GPT, Tokenizer]]
 
-# Beginnings that somebody who knows the world goes on with in much the same way.
-PROMPTS = (
-    "The capital of France is",
-    "The opposite of hot is",
-    "After Monday comes",
-    "Two plus two equals",
-    "Ice is frozen",
-    "Bees make",
-    "The sun rises in the",
-    "She was thirsty, so she drank a glass of",
-    "A doctor works in a",
-    "To open the locked door, he took out his",
-    "In winter the trees lose their",
-    "The cat chased the",
-    "It was raining, so she opened her",
-    "He put the milk back into the",
-    "The baby began to",
-    "Fire is hot, and snow is",
-    "The children went to school to",
-    "A triangle has three",
-    "He was so tired that he went to",
-    "At night we can see the moon and the",
-)
-
 # Losses reported for OpenAI's weights on "The Verdict", in nats per token, to one digit.
 REPORTED_ON_THE_VERDICT = {"124M": 3.5, "774M": 3.2, "1558M": 3.1}
 WINDOW = 256  # tokens of a window, as those losses were measured
-
-
-@dataclass(frozen=True)
-class Completed(Event):
-    """One model has gone on with one prompt."""
-
-    kind: ClassVar[str] = "completed"
-    model: str
-    prompt: int  # its number
-    text: str  # what was added
-    logprob: float  # mean natural logarithm of its tokens' probabilities, in the model's own distribution
-    tokens: int
 
 
 @dataclass(frozen=True)
@@ -84,31 +47,6 @@ class Compared(Event):
     val_perplexity: float
     bits_per_byte: float  # of the validation part; comparable across tokenizers
     tokens: int  # scored, of both parts
-
-
-def complete(
-    names: Sequence[str], load: Load, prompts: Sequence[str], max_new_tokens: int, sampling: Sampling
-) -> Iterator[Completed]:
-    """Let every model go on with every prompt, the models one after the other. Raises UserError at the call."""
-    if not names or not prompts:
-        raise UserError("Choose at least one model and write at least one prompt.")
-    return _complete(names, load, prompts, max_new_tokens, sampling)
-
-
-def _complete(
-    names: Sequence[str], load: Load, prompts: Sequence[str], max_new_tokens: int, sampling: Sampling
-) -> Iterator[Completed]:
-    for name in names:
-        model, tokenizer = load(name)
-        for i, prompt in enumerate(prompts):
-            ids: list[int] = []
-            logprobs: list[float] = []
-            before, end = tokenizer.encode(prompt), tokenizer.end_of_text
-            for choice in choices_after(model, tokenizer, before, sampling, max_new_tokens, end):
-                logprobs.append(choice.raw_logprob)
-                ids += [] if choice.last else [choice.id]
-            text = "".join(token_texts(tokenizer, ids))
-            yield Completed(name, i, text, sum(logprobs) / len(logprobs), len(logprobs))
 
 
 def losses(names: Sequence[str], load: Load, text: str, val_fraction: float = 0.1) -> Iterator[Measuring | Compared]:

@@ -59,7 +59,7 @@ def check_runs(services: Services, token: str, *, resuming: bool = False) -> Non
     if any(folder.status in ALIVE for folder in folders):
         raise UserError("One of your runs is still going on. Stop it, or wait until it has ended.")
     if len(folders) >= limits.runs and not resuming:
-        raise UserError(f"This public server keeps {limits.runs} runs per visitor. Delete one under Compare first.")
+        raise UserError(f"This public server keeps {limits.runs} runs per visitor. Delete one in the Train tab first.")
     if services.runs.waiting() >= limits.waiting:
         raise UserError("Too many runs are waiting for their turn. Come back in some minutes; nothing is lost.")
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_demo.compare.losses import PROMPTS, WINDOW, Compared, Measuring, complete, losses, reported_loss
+from gpt_demo.compare.losses import WINDOW, Compared, Measuring, losses, reported_loss
+from gpt_demo.compare.prompts import PROMPTS, complete
 from gpt_demo.decoding.generate import Sampling, generate
 from gpt_demo.decoding.scores import token_scores
 from gpt_demo.errors import UserError

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_demo.compare.contrast import MOST_TOKENS, Contrast, Scored, contrast, jensen_shannon
+from gpt_demo.compare.contrast import MOST_TOKENS, Contrast, contrast, jensen_shannon
+from gpt_demo.compare.losses import Measuring
 from gpt_demo.errors import UserError
 from gpt_demo.text.samples import sample_story
 from gpt_demo.text.tokenizer import byte_level, gpt2, train_bpe
@@ -47,7 +48,6 @@ def test_segments_are_the_text_and_their_log_probabilities_that_of_the_whole(tin
         assert found.bits_per_byte[side] == pytest.approx(-total / len(TEXT.encode()) / math.log(2))
     shared = tokenizers[0] is tokenizers[1]
     assert all((segment.divergence is not None) == shared for segment in found.segments)
-    assert all(segment.gain == segment.logprobs[1] - segment.logprobs[0] for segment in found.segments)
 
 
 def test_log_probabilities_are_the_models_own(tiny: Any) -> None:
@@ -63,7 +63,7 @@ def test_log_probabilities_are_the_models_own(tiny: Any) -> None:
 def test_a_model_does_not_differ_from_itself(tiny: Any) -> None:
     model = tiny().eval(), byte_level()
     found = whole(model, model, "The same text.")
-    assert [(segment.gain, segment.divergence) for segment in found.segments] == [(0.0, 0.0)] * 14
+    assert [(s.logprobs[1] - s.logprobs[0], s.divergence) for s in found.segments] == [(0.0, 0.0)] * 14
     assert found.losses[0] == found.losses[1]
 
 
@@ -78,7 +78,7 @@ def test_the_first_model_is_let_go_before_the_second_comes(tiny: Any) -> None:
         return model, byte_level()
 
     events = list(contrast(("a", "b"), load, "A cat."))
-    assert events[:-1] == [Scored(name, i, 6) for name in "ab" for i in range(1, 7)]
+    assert events[:-1] == [Measuring(name, i, 6) for name in "ab" for i in range(1, 7)]
     assert '"event": "contrasted"' in events[-1].to_json()
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import Tiny
 
 import gpt_demo.cli.main as cli
-from gpt_demo.compare.losses import complete
+from gpt_demo.compare.prompts import complete
 from gpt_demo.decoding.generate import Sampling, token_texts
 from gpt_demo.runs.runs import Runs
 from gpt_demo.store.folder import save_model

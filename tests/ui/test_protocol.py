@@ -13,7 +13,7 @@ from small import Home
 from starter import make_starter
 
 from gpt_demo.compare.contrast import Contrast, Segment
-from gpt_demo.compare.losses import Completed
+from gpt_demo.compare.prompts import Completed
 from gpt_demo.model.gpt import GPT2_SIZES
 from gpt_demo.presenter.scenes import default_deck
 from gpt_demo.training.history import History

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from gpt_demo.compare.losses import PROMPTS, Completed, complete
+from gpt_demo.compare.prompts import PROMPTS, Completed, complete
 from gpt_demo.decoding.darts import LARGEST_SEED
 from gpt_demo.decoding.generate import Sampling
 from gpt_demo.decoding.steps import STEPS

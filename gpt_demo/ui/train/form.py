@@ -47,7 +47,6 @@ FOLDED = {
         "sample_top_k", "sample_draw", "save_seconds",
     ),
 }  # fmt: skip
-ORDER = (*SHOWN, *(name for names in FOLDED.values() for name in names))
 PRESET_WORDS = {
     "quick": "quick: a small model with a vocabulary of the text's own, about a minute",
     "book": "book: the 162-million-parameter run of the book's chapter, minutes to an hour",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +26,6 @@ from gpt_demo.ui.train.text_source import Reading
 from gpt_demo.ui.views import page_json, view, view_json
 
 RESUMABLE = ("paused", "stopped", "interrupted", "failed")
-Acting = Callable[..., tuple[Any, ...]]
 
 
 class TrainLive:

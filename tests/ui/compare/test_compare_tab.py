@@ -13,7 +13,8 @@ from browser import App, Visitor, tiny_app, view_of
 from playwright.sync_api import Locator, Page, expect
 
 from gpt_demo.compare.contrast import Contrast, contrast
-from gpt_demo.compare.losses import PROMPTS, Compared, complete, losses
+from gpt_demo.compare.losses import Compared, losses
+from gpt_demo.compare.prompts import PROMPTS, complete
 from gpt_demo.decoding.generate import Sampling
 from gpt_demo.errors import UserError
 from gpt_demo.store.store import owner_key
@@ -307,9 +308,9 @@ def test_two_models_are_told_apart_piece_by_piece(app: App, visitor: Visitor, se
                    f"{found.bits_per_byte[1]:.3f}"]  # fmt: skip
     modes = shown.get_by_role("group", name="What the colours show").get_by_role("button").all_inner_texts()
     assert modes == ["Difference", "one", second, *(["Divergence"] if second == "other" else [])]
-    most = max(found.segments, key=lambda one: abs(one.gain))
+    gains = [one.logprobs[1] - one.logprobs[0] for one in found.segments]
     expect(shown.locator(".most tbody tr").first.locator("td").nth(2)).to_have_text(
-        f"{most.gain:+.2f}".replace("-", "\u2212")
+        f"{max(gains, key=abs):+.2f}".replace("-", "\u2212")
     )
     assert page.evaluate("window.hacked") is None
 

@@ -154,7 +154,8 @@ def test_every_stage_equals_the_servers(page: Page, kind: str, n_vocab: int, cou
     rng = random.Random(f"{kind} {n_vocab}")
     row = make_row(kind, n_vocab)
     cases = [(make_ids(rng, n_vocab), make_steps(rng, n_vocab)) for _ in range(count)]
-    print("stages that keep another number:", compare(page, row_payload(row), row, cases))
+    differing = compare(page, row_payload(row), row, cases)
+    assert differing == 0 or n_vocab > 10_000
 
 
 @pytest.mark.browser
@@ -346,26 +347,6 @@ def test_a_thousand_draws_are_a_thousand_darts(page: Page, golden: dict[str, Any
     expected = 1000 * stage.probabilities
     counts = torch.tensor([dict(drawn).get(id, 0) for id in range(9)])
     assert ((counts - expected) ** 2 / expected).sum() < 26.1  # chi-square, 8 degrees of freedom, p = 0.001
-
-
-@pytest.mark.browser
-def test_how_fast_a_slider_answers(page: Page) -> None:
-    """Printed only: a shared machine proves nothing."""
-    page.evaluate("payload => { load(payload); }", row_payload(make_row("peaked", 50257)))
-    first, *moves = page.evaluate("""() => {
-      const random = S.random(1), ids = Array.from({ length: 1024 }, () => Math.floor(random() * row.length));
-      return Array.from({ length: 150 }, () => {
-        const steps = [["repetition_penalty", 1 + random()], ["temperature", 0.1 + 2 * random()],
-          ["top_k", Math.floor(row.length * random())], ["top_p", random()], ["min_p", random() / 100]];
-        const start = performance.now();
-        const stages = traced(ids, steps);
-        S.topRows(stages, 20);
-        S.dart(stages, random());
-        return performance.now() - start;
-      });
-    }""")
-    moves.sort()
-    print(f"first {first:.1f} ms, then median {moves[75]:.1f} ms, 95 % below {moves[141]:.1f} ms")
 
 
 # Texts ----------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ from gpt_demo.runs.runs import RunFolder
 from gpt_demo.text.samples import sample_story, the_verdict
 from gpt_demo.training.config import FIELDS
 from gpt_demo.ui.train import clock, text_source
-from gpt_demo.ui.train.form import ORDER
+from gpt_demo.ui.train.form import FOLDED, SHOWN
 
 pytest_plugins = ["browser"]
 HOSTILE = (
@@ -47,7 +48,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 
 def test_every_setting_has_its_control() -> None:
-    assert sorted(ORDER) == sorted(FIELDS)
+    assert sorted([*SHOWN, *chain.from_iterable(FOLDED.values())]) == sorted(FIELDS)
 
 
 # Texts ----------------------------------------------------------------------------------------------------------------
