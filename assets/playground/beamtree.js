@@ -28,7 +28,7 @@ export class Search {
     return this.columns.reduce((sum, column) => sum + column.length, 0);
   }
 
-  /** One more step: an event "beams" (see gpt_demo/decoding/generate.py). */
+  /** One more step: an event "beams" (see gpt_demo/decoding/beams.py). */
   add(event) {
     const parents = this.live.at(-1);
     const nodes = ["live", "finished", "pruned"].flatMap((kind) =>

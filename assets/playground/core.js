@@ -12,7 +12,7 @@ import { vocabulary, decodeRow } from "./sampler.js";
 
 export const STEP_NAMES = ["repetition_penalty", "temperature", "top_k", "top_p", "min_p"];
 export const OFF = { repetition_penalty: 1, temperature: 1, top_k: 0, top_p: 1, min_p: 0 };
-export const LARGEST_SEED = 2 ** 32 - 1; // as in gpt_demo/decoding/transforms.py
+export const LARGEST_SEED = 2 ** 32 - 1; // as in gpt_demo/decoding/darts.py
 
 export const START = {
   panel: "write",

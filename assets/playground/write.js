@@ -2,7 +2,7 @@
 //
 // Its parts: controls.js (what can be turned), text.js (the text), dist.js and dart.js (one position's distribution),
 // story.js and tree.js (what is written), branches.js (its branches). Here they meet: "Write" runs a job of one lane on
-// the server (gpt_demo.decoding.lab.race); "One token" and autoplay take what the dart hits in the distribution shown, which is
+// the server (gpt_demo.decoding.race.race); "One token" and autoplay take what the dart hits in the distribution shown, which is
 // the token that the server would draw.
 
 import { h } from "../page/dom.js";

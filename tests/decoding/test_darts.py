@@ -64,6 +64,19 @@ def test_darts_at_the_ends_and_at_even_distances(p: Tensor) -> None:
     assert all(abs(counts[i] - n * float(p[i])) <= 1 for i in range(len(p)))
 
 
+@pytest.mark.parametrize("levels", [3, 40, 10**6])
+def test_a_large_vocabulary_is_hit_as_if_all_of_it_were_sorted(levels: int) -> None:
+    """With many ties, with few, and with none; and darts into the tail."""
+    generator = torch.Generator().manual_seed(levels)
+    p = (torch.randint(0, levels, (5000,), generator=generator) / levels * 12).double().softmax(0)
+    p[torch.randint(0, 5000, (1000,), generator=generator)] = 0
+    order = sorted(range(5000), key=lambda i: (-float(p[i]), i))
+    ends = p[order].cumsum(0)
+    darts = torch.rand(300, generator=generator, dtype=torch.float64).tolist()
+    for u in (*darts, 0.0, 0.99, 0.9999, 1 - 2**-40):
+        assert hit(p, u) == order[int((ends <= u * float(p.sum())).sum())]
+
+
 def test_boundaries_belong_to_the_token_that_begins_there() -> None:
     p = torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64)
     assert [hit(p, u) for u in (0.0, 0.499, 0.5, 0.749, 0.75, 0.999)] == [1, 1, 0, 0, 2, 2]

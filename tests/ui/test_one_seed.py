@@ -18,8 +18,8 @@ from gpt_demo.runs.runs import Runs
 from gpt_demo.store.folder import save_model
 from gpt_demo.store.store import ModelStore
 from gpt_demo.text.tokenizer import byte_level
-from gpt_demo.training.loop import sample
 from gpt_demo.training.plan import TrainConfig
+from gpt_demo.training.watch import sample
 from gpt_demo.ui.api import Api
 from gpt_demo.ui.playground.server import LabServer
 from gpt_demo.ui.services import Services
