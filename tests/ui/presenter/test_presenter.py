@@ -43,8 +43,10 @@ def empty_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     app.close()
 
 
-def presented(visitor: Visitor, app: App, **size: int) -> Page:
+def presented(visitor: Visitor, app: App, *, moving: bool = False, **size: int) -> Page:
+    """The presenter at its first scene; scenes are whole at once, unless they are to be played in their own time."""
     page = visitor.open(app.url, **size)
+    page.emulate_media(reduced_motion="no-preference" if moving else "reduce")
     page.get_by_role("tab", name="Playground", exact=True).click()
     expect(page.locator(".lab")).to_have_attribute("data-ready", "true")
     press(page, "Present")
@@ -102,7 +104,7 @@ def same(found: Any, wanted: Any, where: str = "") -> None:
 
 
 def test_all_scenes_play_without_a_model(visitor: Visitor, empty_app: App) -> None:
-    page = presented(visitor, empty_app, height=720)
+    page = presented(visitor, empty_app, moving=True, height=720)
     for n, scene in enumerate(default_deck()["scenes"], start=1):
         at_scene(page, n)
         expect(presenter(page)).to_have_attribute("data-source", "recorded")
