@@ -1,24 +1,38 @@
 """Starts the page: `python app.py`, and the entry point of a Hugging Face Space."""
 
+import signal
+import sys
+
+from gpt_demo.errors import UserError
 from gpt_demo.events import Event
 from gpt_demo.jobs import Jobs
 from gpt_demo.memory import keep_freed_memory
-from gpt_demo.paths import data_home
+from gpt_demo.paths import check_home, data_home
 from gpt_demo.runs.runs import Runs
 from gpt_demo.store.store import ModelStore
 from gpt_demo.ui import build_app, is_public, launch_options
 
 
-def main() -> None:
+def main() -> int:
+    """Serve until Ctrl-C or a polite kill; then the runs are saved. The exit code."""
+    try:
+        check_home()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     keep_freed_memory()
     store, runs = ModelStore(data_home(), see_all=not is_public()), Runs(data_home())
     downloads: Jobs[Event] = Jobs()
     try:
         build_app(store, runs, downloads).launch(**launch_options())
+    except KeyboardInterrupt:  # before the server was up
+        pass
     finally:
         downloads.close()
         runs.close()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -1,4 +1,4 @@
-"""Set up and start: `python3 start.py` runs the app, `python3 start.py test` passes the tests.
+"""Set up and start: `python3 start.py` opens the page, `start.py cli ...` is the command line, `start.py test` tests.
 
 Needs nothing but Python 3.10 or newer. Everything is installed into `.venv` beside this file, again whenever the
 requirements change.
@@ -23,10 +23,12 @@ def main() -> int:
         return fail(f"This is Python {sys.version.split()[0]}; gpt_demo needs 3.10 or newer.")
     task, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("app", [])
     if task == "app":
-        return install("requirements.txt") or run(PYTHON, "app.py", *rest)
+        return install("requirements.txt") or become(PYTHON, ROOT / "app.py", *rest)
+    if task == "cli":
+        return install("requirements.txt") or become(PYTHON, "-m", "gpt_demo", *rest)
     if task == "test":
         return install("requirements-dev.txt") or install_browser() or test(rest)
-    return fail(f"Unknown task {task!r}. Use: python3 start.py [app | test]")
+    return fail(f"Unknown task {task!r}. Use: python3 start.py [app | cli COMMAND ... | test]")
 
 
 def install(requirements: str) -> int:
@@ -71,11 +73,23 @@ def test(rest: list[str]) -> int:
     return fail(f"These checks failed: {', '.join(failed)}.") if failed else code
 
 
-def run(*command: str | Path, env: dict[str, str] | None = None) -> int:
-    try:
-        return subprocess.run([str(part) for part in command], cwd=ROOT, env=env, check=False).returncode
-    except KeyboardInterrupt:
-        return 130
+def run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path | None = ROOT) -> int:
+    """Its exit code. Ctrl-C reaches the command too, and it may take its time to end: it has something to save."""
+    with subprocess.Popen([str(part) for part in command], cwd=cwd, env=env) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+def become(*command: str | Path) -> int:
+    """Run it in the present folder and in the place of this process, so that signals reach nobody else."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    env = {**os.environ, "PYTHONPATH": path}
+    if os.name == "nt":  # there, the shell would not wait
+        return run(*command, env=env, cwd=None)
+    os.execve(str(command[0]), [str(part) for part in command], env)
 
 
 def fail(sentence: str) -> int:

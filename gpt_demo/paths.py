@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from gpt_demo.errors import UserError
 from gpt_demo.format import size
@@ -32,3 +36,30 @@ def check_space(folder: Path, needed: int, what: str) -> None:
             f"{what} takes {size(needed)} of disk, and {size(free)} are free. "
             "Delete models, runs or downloads that are no longer needed, then try again."
         )
+
+
+@contextlib.contextmanager
+def writing(what: str) -> Iterator[None]:
+    """UserError, in a sentence, where the disk refuses something within: it is full, or its folder is read-only."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"{what} can't be written ({reason}). Free some space on the disk, or allow this program to write to its "
+            "folder, then try again."
+        ) from error
+
+
+def check_home() -> None:
+    """UserError where the folder of models and runs can't be looked into."""
+    home = data_home()
+    try:
+        for folder in (home, home / "models", home / "runs"):
+            if folder.exists():
+                next(folder.iterdir(), None)
+    except OSError as error:
+        raise UserError(
+            f"{home} can't be read ({error.strerror or error}). Allow this program to read it, or set GPT_DEMO_HOME to "
+            "another folder."
+        ) from error

@@ -54,13 +54,18 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         return _fail(str(error))
     except BrokenPipeError:  # the reader of a pipe has had enough
-        with contextlib.suppress(OSError):  # what is still to be written goes nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_output()
         return 0
     except OSError as error:
         return _fail(f"{error.filename or 'The disk'}: {error.strerror or error}. Check GPT_DEMO_HOME and the disk.")
     except KeyboardInterrupt:
         return 130
+
+
+def _leave_output() -> None:
+    """What is still to be written goes nowhere."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(sentence: str) -> int:
@@ -103,26 +108,39 @@ def _train(options: argparse.Namespace) -> int:
     keep_freed_memory()
     store = open_store()
     folder = _run_folder(options, store)
-    show = print_json if options.json else _print_training
+    reader = _Reader(print_json if options.json else _print_training)
     with folder.working() as finish, _interruptible() as interrupted:
-        with contextlib.closing(train_job(folder, store)) as events:
+        with contextlib.closing(train_job(folder, store, lambda: interrupted() or reader.gone)) as events:
             for event in events:
-                show(event)
-                if interrupted() and isinstance(event, Stepped):
-                    break
+                reader.show(event)
         if isinstance(event, Finished):
             finish("finished")
             return 0
         finish("stopped")
         keep_model(folder, store)
     print(f"Stopped; the model and its state are saved. Go on: train --resume {folder.name}", file=sys.stderr)
-    return 130
+    return 0 if reader.gone else 130
+
+
+class _Reader:
+    """Whoever reads the output; of `train ... | head` they have soon had enough."""
+
+    def __init__(self, show: Callable[[Event], None]) -> None:
+        self.gone = False
+        self._show = show
+
+    def show(self, event: Event) -> None:
+        try:
+            self._show(event)
+        except BrokenPipeError:
+            _leave_output()
+            self.gone = True
 
 
 def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
     """A new run, or the one to be resumed, checked and ready to be worked on."""
     from gpt_demo.paths import data_home
-    from gpt_demo.runs.recipes import create_run, resume_run
+    from gpt_demo.runs.recipes import create_run, resume_run, starts_over
     from gpt_demo.runs.runs import Runs
     from gpt_demo.text.data import read_texts
     from gpt_demo.training.config import FROM_MODEL, preset
@@ -134,6 +152,8 @@ def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
             raise UserError("--resume goes on with a run as it was: leave FILE, --preset, --model and --name out.")
         folder = runs.get(options.resume)
         resume_run(folder, changes)
+        if again := starts_over(folder):
+            print(again, file=sys.stderr)
         return folder
     if not options.file:
         raise UserError("Name the text file to train on, or --resume RUN.")

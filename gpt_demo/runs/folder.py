@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from gpt_demo.errors import UserError
 from gpt_demo.events import Evaluating, Event, training_event
+from gpt_demo.paths import writing
 from gpt_demo.training.history import History
 
 Status = Literal["waiting", "running", "paused", "stopped", "interrupted", "finished", "failed"]
@@ -96,8 +97,12 @@ class RunFolder:
             self.update(status="running", message="")
             yield endings.append
             self.update(status=endings[-1] if endings else "interrupted")
-        except UserError as error:
-            self.update(status="failed", message=str(error))
+        except BaseException as error:
+            ended: dict[str, Any] = {"status": "interrupted"}
+            if isinstance(error, UserError):
+                ended = {"status": "failed", "message": str(error)}
+            with contextlib.suppress(UserError, OSError):  # the folder is gone, or the disk is full
+                self.update(**ended)
             raise
         finally:
             lock.release()
@@ -115,14 +120,15 @@ class RunFolder:
     def record(self, events: Generator[Event, None, None], step: int = 0) -> Generator[Event, None, None]:
         """Pass the events on and append each to events.jsonl; what was recorded of steps from `step` on is dropped."""
         path, fresh = self.path / "events.jsonl", self.path / ".events.jsonl.new"
-        with fresh.open("w", encoding="utf-8") as file:
+        with writing(f"What the run {self.name} reports"), fresh.open("w", encoding="utf-8") as file:
             file.writelines(e.to_json() + "\n" for e in self.events() if _belongs_before(e, step))
         os.replace(fresh, path)
         with path.open("a", encoding="utf-8") as file, contextlib.closing(events):
             for event in events:
                 if not isinstance(event, Evaluating):
-                    file.write(event.to_json() + "\n")
-                    file.flush()
+                    with writing(f"What the run {self.name} reports"):
+                        file.write(event.to_json() + "\n")
+                        file.flush()
                 yield event
 
     def history(self) -> History:

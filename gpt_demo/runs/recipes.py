@@ -168,6 +168,11 @@ def _prepared(folder: RunFolder, config: RunConfig) -> Prepared:
     return prepare(text, config, Tokenizer.load(folder.path / "tokenizer.json"))
 
 
+def starts_over(folder: RunFolder) -> str:
+    """A sentence where a resumed run begins from the beginning: nothing of it has been saved; else empty."""
+    return "" if latest(folder.path) else f"The run {folder.name} had saved nothing yet, so it starts over."
+
+
 def _steps_done(folder: RunFolder) -> int:
     """According to the last checkpoint."""
     checkpoint = latest(folder.path)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Stepped
 from gpt_demo.jobs import Job, State, Turns
+from gpt_demo.paths import writing
 from gpt_demo.runs.folder import RunFolder, Status
 from gpt_demo.store.folder import check_name, remove_folder
 from gpt_demo.training.history import History
@@ -81,8 +82,15 @@ class Runs:
         self._read: dict[str, tuple[object, History]] = {}  # histories of runs that are not live, and of which file
 
     def create(self, name: str, owner: str | None, files: dict[str, str], **info: Any) -> RunFolder:
-        """A new run's folder with its files: whole or not at all. UserError if the name is taken."""
-        folder, fresh = self.home / check_name(name), self.home / f".{name}.new.{threading.get_ident()}"
+        """A new run's folder with its files: whole or not at all.
+
+        Raises UserError if the name is taken, and where the disk is full or read-only.
+        """
+        with writing(f"The run {check_name(name)}"):
+            return self._create(name, owner, files, info)
+
+    def _create(self, name: str, owner: str | None, files: dict[str, str], info: dict[str, Any]) -> RunFolder:
+        folder, fresh = self.home / name, self.home / f".{name}.new.{threading.get_ident()}"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         try:

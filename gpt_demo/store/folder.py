@@ -19,6 +19,7 @@ from gpt_demo.events import finite
 from gpt_demo.model.blank import without_numbers
 from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.model.quantization import check_precision, lower_precision
+from gpt_demo.paths import writing
 from gpt_demo.text.tokenizer import Tokenizer
 
 MODEL_FILES = ("config.json", "tokenizer.json", "model.safetensors")
@@ -39,8 +40,13 @@ def check_name(name: str, most: int = 64) -> str:
 def write_folder(target: Path, files: Mapping[str, bytes | Path | Mapping[str, torch.Tensor]]) -> None:
     """Write the files into a new folder and put it at `target`, replacing what was there: whole or not at all.
 
-    A path is a file that is moved there.
+    A path is a file that is moved there. Raises UserError where the disk is full or read-only.
     """
+    with writing(f"The model {target.name}"):
+        _write_folder(target, files)
+
+
+def _write_folder(target: Path, files: Mapping[str, bytes | Path | Mapping[str, torch.Tensor]]) -> None:
     fresh, old = _beside(target)
     restore_folder(target)
     shutil.rmtree(fresh, ignore_errors=True)

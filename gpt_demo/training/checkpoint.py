@@ -22,6 +22,7 @@ from gpt_demo.errors import UserError
 from gpt_demo.events import finite
 from gpt_demo.model.blank import without_numbers
 from gpt_demo.model.gpt import GPT, GPTConfig
+from gpt_demo.paths import writing
 from gpt_demo.training.lora import freeze, merged, trained
 from gpt_demo.training.plan import TrainConfig
 from gpt_demo.training.state import TrainState, make_optimizer
@@ -43,7 +44,15 @@ def latest(run: Path) -> Path | None:
 
 
 def save_checkpoint(run: Path, state: TrainState) -> Path:
-    """Write `run/checkpoint-<steps done>`: whole or not at all (written beside it, then renamed). Older ones go."""
+    """Write `run/checkpoint-<steps done>`: whole or not at all (written beside it, then renamed). Older ones go.
+
+    Raises UserError where the disk is full or read-only.
+    """
+    with writing(f"The checkpoint of the run {run.name}"):
+        return _save_checkpoint(run, state)
+
+
+def _save_checkpoint(run: Path, state: TrainState) -> Path:
     target = run / f"checkpoint-{state.step}"
     if target.exists():
         return target

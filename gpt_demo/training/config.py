@@ -236,12 +236,15 @@ def is_optional(name: str) -> bool:
     return get_origin(FIELDS[name]) in (Union, types.UnionType)
 
 
+COMMAND = "python3 start.py cli"  # what runs in a checkout as it is pasted: start.py knows the environment
+
+
 def command_line(file: str, preset_name: str, config: RunConfig, base: str | None = None) -> str:
     """The command that starts the same run: the preset and every setting that differs from it.
 
     `base`: the stored model that it goes on from.
     """
-    words = ["python -m gpt_demo train", shlex.quote(f"./{file}" if file.startswith("-") else file)]
+    words = [f"{COMMAND} train", shlex.quote(f"./{file}" if file.startswith("-") else file)]
     words.append(f"--preset {preset_name}")
     words += [f"--model {shlex.quote(base)}"] if base else []
     planned, most = PRESETS[preset_name].train.max_steps, config.train.max_steps

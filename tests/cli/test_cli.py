@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -160,6 +161,15 @@ def test_from_a_stored_model(home: Home) -> None:
     assert result.events[0]["n_params"] == home.store.get("parent").config.n_params
     parent, child = (home.store.load(name)[0].wpe.weight for name in ("parent", "child"))
     torch.testing.assert_close(child, parent, rtol=0, atol=1e-6)
+
+
+def test_a_resume_before_the_first_checkpoint_says_that_it_starts_over(home: Home) -> None:
+    assert home.train("--name", "one", "--max-steps", "2").code == 0
+    for checkpoint in home.run("one").path.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    result = home("train", "--resume", "one", "--json")
+    assert (result.code, result.err) == (0, "The run one had saved nothing yet, so it starts over.\n")
+    assert [event["step"] for event in result.events if event["event"] == "stepped"] == [0, 1]
 
 
 def test_resume_goes_on_counting(home: Home) -> None:
@@ -443,13 +453,13 @@ def test_an_interrupted_training_is_saved(home: Home, number: int, count: int, m
     result = home.train("--name", "one")
     assert result.code == 130
     assert result.err == "Stopped; the model and its state are saved. Go on: train --resume one\n"
-    assert result.kinds().count("stepped") == 3
+    assert result.kinds().count("stepped") == 4  # the step after the signal is measured, then saved
     assert signal.getsignal(number) is before
     assert home.run("one").status == "stopped"
     assert load_model(home.path / "models" / "one")
     again = home("train", "--resume", "one", "--json")
     assert again.code == 0
-    assert [event["step"] for event in again.events if event["event"] == "stepped"] == [3, 4, 5]
+    assert [event["step"] for event in again.events if event["event"] == "stepped"] == [4, 5]
 
 
 def test_an_interrupted_generation_ends(trained: tuple[Home, Result], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,8 +491,9 @@ def test_a_reader_that_has_had_enough(home: Home, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         patch.setattr(cli, "print_json", full)
         result = home.train("--name", "one")
-    assert (result.code, result.err) == (0, "")
-    assert home.run("one").status == "interrupted"
+    assert (result.code, result.err) == (0, "Stopped; the model and its state are saved. Go on: train --resume one\n")
+    assert home.run("one").info["status"] == "stopped"
+    assert load_model(home.path / "models" / "one")
     assert home("train", "--resume", "one").code == 0
     assert home.run("one").status == "finished"
 

@@ -343,6 +343,31 @@ def test_looking_at_the_status_disturbs_nobody(runs: Runs) -> None:
             looker.join()
 
 
+def test_a_disk_that_can_not_be_written_to_is_said_at_the_start(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match=r"The run a can't be written \(Read-only file system\)\. Free some space"):
+        runs.create("a", None, {})
+
+
+def test_a_disk_that_is_full_for_the_events_is_said(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Event.to_json
+
+    def full(self: Event) -> str:
+        if self.kind == "stepped":
+            raise OSError(28, "No space left on device")
+        return write(self)
+
+    monkeypatch.setattr(Event, "to_json", full)
+    run = start(runs, Script())
+    with pytest.raises(UserError, match=r"can't be written \(No space left on device\)"):
+        list(run.follow())
+    assert run.folder.status == "failed"
+    assert "Free some space on the disk" in run.folder.message
+
+
 def test_working_in_the_foreground(runs: Runs) -> None:
     folder = runs.create("a", None, {})
     with folder.working() as finish:
@@ -354,7 +379,7 @@ def test_working_in_the_foreground(runs: Runs) -> None:
     assert (folder.status, folder.message) == ("failed", "The text is too short.")
     with pytest.raises(ZeroDivisionError), folder.working():
         _ = 1 / 0
-    assert folder.status == "interrupted"
+    assert folder.info["status"] == "interrupted"
     with folder.working() as finish:
         finish("finished")
     assert (folder.status, folder.message) == ("finished", "")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -448,3 +449,19 @@ def test_a_checkpoint_is_safetensors_and_json(tiny: Any, tmp_path: Path) -> None
     assert sorted(path.name for path in folder.iterdir()) == names
     assert all(load_file(folder / name) for name in names[:3])
     assert any(isinstance(event, Evaluated) for event in go_on(load_checkpoint(folder, CONFIG, CPU), CONFIG))
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_the_last_checkpoint(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = begin(tiny, CONFIG)
+    first = save_checkpoint(tmp_path, state)
+    state.step += 1
+
+    def full(*_: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(UserError, match=r"The checkpoint of the run .* can't be written \(I/O error: No space left"):
+        save_checkpoint(tmp_path, state)
+    assert latest(tmp_path) == first

@@ -69,8 +69,8 @@ CHANGES = st.fixed_dictionaries({}, optional={name: values(name) for name in FIE
 
 def parsed(command: str) -> tuple[str, RunConfig]:
     """The file and the configuration that the command line reads."""
-    python, dash_m, package, *words = shlex.split(command)
-    assert (python, dash_m, package) == ("python", "-m", "gpt_demo")
+    python, start, task, *words = shlex.split(command)
+    assert (python, start, task) == ("python3", "start.py", "cli")
     options = _parse(words)
     return options.file[0], preset(options.preset, _changes(options))
 
@@ -104,7 +104,7 @@ def test_command_line_round_trip(name: str, changes: dict[str, Any]) -> None:
 def test_the_command_of_a_run_from_a_model_leaves_out_what_the_model_sets() -> None:
     config = preset("quick", {"n_layer": 2, "tokenizer": "bytes", "n_vocab": 257, "window": 64, "dropout": 0.1})
     command = command_line("x.txt", "quick", config, "gpt2-124M")
-    assert command == "python -m gpt_demo train x.txt --preset quick --model gpt2-124M --dropout 0.1 --window 64"
+    assert command == "python3 start.py cli train x.txt --preset quick --model gpt2-124M --dropout 0.1 --window 64"
 
 
 @pytest.mark.parametrize("file", ["a b.txt", "it's.txt", "-x.txt", "--resume", "$HOME.txt"])
@@ -115,7 +115,7 @@ def test_file_names_are_quoted(file: str) -> None:
 def test_command_names_only_what_differs() -> None:
     config = preset("quick", {"n_layer": 2, "qkv_bias": False, "min_learning_rate": None})
     options = "--n-layer 2 --qkv-bias false --min-learning-rate none"
-    assert command_line("x.txt", "quick", config) == f"python -m gpt_demo train x.txt --preset quick {options}"
+    assert command_line("x.txt", "quick", config) == f"python3 start.py cli train x.txt --preset quick {options}"
 
 
 @settings(max_examples=50)

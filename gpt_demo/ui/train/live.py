@@ -11,7 +11,7 @@ import gradio as gr
 
 from gpt_demo.errors import UserError
 from gpt_demo.runs.keeping import keep_model
-from gpt_demo.runs.recipes import create_run, resume_run
+from gpt_demo.runs.recipes import create_run, resume_run, starts_over
 from gpt_demo.runs.runs import RunFolder
 from gpt_demo.training.history import History
 from gpt_demo.ui.downloads import OF_A_RUN, Downloads, export_run
@@ -204,7 +204,10 @@ class TrainLive:
             folder = self.services.run(name, token)
             check_runs(self.services, token, resuming=True)
             resume_run(folder)
+            again = starts_over(folder)
             self.services.work(folder)
+        if again:
+            gr.Info(again)
         return self._choice(token, folder)
 
     def pause_run(self, token: str, name: str | None) -> tuple[Any, ...]:
