@@ -34,9 +34,13 @@ def print_json(event: Event) -> None:
 
 
 def download_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("size", metavar="SIZE", help="124M, 355M, 774M or 1558M; the model is then called gpt2-SIZE")
     command.add_argument(
-        "--source", default="openai", help="openai (needs TensorFlow to convert) or huggingface (default: openai)"
+        "model",
+        metavar="SIZE|ORG/NAME",
+        help="124M, 355M, 774M or 1558M (then called gpt2-SIZE), or the id of a GPT-2 on the Hugging Face Hub (NAME)",
+    )
+    command.add_argument(
+        "--source", help="openai (needs TensorFlow to convert) or huggingface (default: openai; of an id huggingface)"
     )
     command.add_argument(
         "--keep-files",
@@ -47,10 +51,12 @@ def download_options(command: argparse.ArgumentParser) -> None:
 
 
 def download(options: argparse.Namespace) -> int:
+    from gpt_demo.exchange.hub import is_repository
     from gpt_demo.exchange.pretrained import download_model
 
-    again = f"download {options.size} --source {options.source}"
-    events = download_model(open_store(), options.size, options.source, keep_files=options.keep_files)
+    source = options.source or ("huggingface" if is_repository(options.model) else "openai")
+    again = f"download {options.model} --source {source}"
+    events = download_model(open_store(), options.model, source, keep_files=options.keep_files)
     return _show(events, options.json, f"Stopped; what has come is kept. The same command goes on there: {again}")
 
 

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,18 @@ from typing import Any
 from filelock import FileLock
 
 from gpt_demo.download.part_file import size_of
-from gpt_demo.errors import UserError, called
+from gpt_demo.errors import UserError, called, quoted
 from gpt_demo.events import Converting, Downloading, Kept, Saved
 from gpt_demo.exchange import hub, openai_release
-from gpt_demo.exchange.huggingface import export_stored
+from gpt_demo.exchange.huggingface import export_stored, read_config
 from gpt_demo.exchange.model_import import convert, open_model
 from gpt_demo.exchange.tensor_files import TORCH_SUFFIXES
 from gpt_demo.exchange.unpacking import unpack
+from gpt_demo.exchange.unsaid import NotSaid
+from gpt_demo.format import count
 from gpt_demo.model.gpt import GPT2_SIZES, GPTConfig
 from gpt_demo.paths import check_space
-from gpt_demo.store.folder import read_description
+from gpt_demo.store.folder import check_name, read_description
 from gpt_demo.store.store import ModelInfo, ModelStore
 from gpt_demo.text.tokenizer import Tokenizer
 
@@ -42,57 +44,69 @@ Conversion = Generator[Converting, None, Converted]
 # Download -------------------------------------------------------------------------------------------------------------
 
 
-def model_name(size: str) -> str:
-    """What a downloaded GPT-2 is called in the store. Raises UserError on an unknown size."""
-    if size not in GPT2_SIZES:
-        raise UserError(f"There is no GPT-2 of size {size[:80]!r}. Choose one of {', '.join(GPT2_SIZES)}.")
-    return f"gpt2-{size}"
+def model_name(model: str) -> str:
+    """What a downloaded model is called in the store: a GPT-2 size gpt2-SIZE, ORG/NAME of the Hub NAME.
+
+    Raises UserError where it is neither.
+    """
+    if hub.is_repository(model):
+        return check_name(model.partition("/")[2])
+    if model not in GPT2_SIZES:
+        raise UserError(
+            f"There is no GPT-2 of size {quoted(model)}. Choose one of {', '.join(GPT2_SIZES)}, or give the id of a "
+            "model of the Hugging Face Hub, ORG/NAME."
+        )
+    return f"gpt2-{model}"
 
 
-def downloads_folder(store: ModelStore, size: str, source: str) -> Path:
+def downloads_folder(store: ModelStore, model: str, source: str) -> Path:
     """Where the files of a download are. Raises UserError on an unknown size or source."""
     if source not in SOURCES:
-        raise UserError(f"There is no source called {source[:80]!r}. Choose one of {', '.join(SOURCES)}.")
-    return store.home / "downloads" / f"{model_name(size)}-{source}"
+        raise UserError(f"There is no source called {quoted(source)}. Choose one of {', '.join(SOURCES)}.")
+    name = model_name(model)
+    if hub.is_repository(model) and source != "huggingface":
+        raise UserError(f"{model} is on the Hugging Face Hub. Choose huggingface as the source.")
+    return store.home / "downloads" / f"{model.replace('/', '--') if hub.is_repository(model) else name}-{source}"
 
 
-def received_bytes(store: ModelStore, size: str, source: str) -> int:
-    """Bytes of a size that have come from a source, whole files or not."""
-    files = downloads_folder(store, size, source).glob("*")
+def received_bytes(store: ModelStore, model: str, source: str) -> int:
+    """Bytes of a download that have come from a source, whole files or not."""
+    files = downloads_folder(store, model, source).glob("*")
     return sum(size_of(path) or 0 for path in files)
 
 
-def downloaded(store: ModelStore, size: str) -> ModelInfo | None:
-    """The GPT-2 of this size if it is in the store. Raises UserError where another model has taken its name."""
-    name = model_name(size)
+def downloaded(store: ModelStore, model: str) -> ModelInfo | None:
+    """The model if it is in the store. Raises UserError where another model has taken its name."""
+    name, told = model_name(model), "repo" if hub.is_repository(model) else "size"
     with contextlib.suppress(UserError):
         info = store.get(name)
-        if info.about.get("source") in SOURCES and info.about.get("size") == size:
+        if info.about.get("source") in SOURCES and info.about.get(told) == model:
             return info
-    if store.folder(name).exists():
+    if hub.is_repository(model):
+        store.check_free(name)
+    elif store.folder(name).exists():
         raise UserError(f"Another model is already called {name}, the name this download gets. Delete that one first.")
     return None
 
 
 def download_model(
-    store: ModelStore, size: str, source: str = "openai", *, keep_files: bool | None = None
+    store: ModelStore, model: str, source: str = "openai", *, keep_files: bool | None = None
 ) -> Iterator[Downloading | Converting | Saved | Kept]:
-    """Bring a GPT-2 size into the store as `gpt2-<size>`; done at once where it is there.
+    """Bring a GPT-2 size, or a model of the Hub by its id, into the store; done at once where it is there.
 
     `keep_files` None: the downloaded files are deleted after conversion on a Space, where disk is scarce, and kept
     elsewhere; Saved says where. Whatever interrupts it, the next call goes on with the bytes that have come.
     Raises UserError.
     """
-    start, folder = time.monotonic(), downloads_folder(store, size, source)
+    start, folder = time.monotonic(), downloads_folder(store, model, source)
     keep = not os.environ.get("SPACE_ID") if keep_files is None else keep_files
-    info = downloaded(store, size)
+    info = downloaded(store, model)
     if info is None:
-        fetch = openai_release.fetch_release if source == "openai" else hub.fetch_from_hub
-        yield from fetch(size, folder)
+        yield from _fetching(model, source)(model, folder)
         with FileLock(folder.with_name(f".{folder.name}.lock"), thread_local=False):
-            info = downloaded(store, size)  # another process may have come first
+            info = downloaded(store, model)  # another process may have come first
             if info is None:
-                info = yield from _put_into_store(store, size, source, folder)
+                info = yield from _put_into_store(store, model, source, folder)
     if folder.exists() and not keep:
         shutil.rmtree(folder, ignore_errors=True)
     elif folder.exists():
@@ -100,19 +114,48 @@ def download_model(
     yield _kept(info, start)
 
 
-def _put_into_store(store: ModelStore, size: str, source: str, folder: Path) -> Generator[Converting, None, ModelInfo]:
+def _fetching(model: str, source: str) -> Callable[[str, Path], Iterator[Downloading]]:
+    if hub.is_repository(model):
+        return hub.fetch_repository
+    return openai_release.fetch_release if source == "openai" else hub.fetch_from_hub
+
+
+def _put_into_store(store: ModelStore, model: str, source: str, folder: Path) -> Generator[Converting, None, ModelInfo]:
     target = folder.with_name(f"{folder.name}.safetensors")
-    about = {"source": source, "size": size, "created": time.time(), **_origin(size, source)}
+    about = {"source": source, "created": time.time(), **_origin(model, source)}
     try:
+        _check_size(model, source, folder)
         config, tokenizer = yield from (_convert_release if source == "openai" else _convert_files)(folder, target)
-        store.save(model_name(size), replace(config, dropout=0.0), target, tokenizer, about)
+        store.save(model_name(model), replace(config, dropout=0.0), target, tokenizer, about)
+    except NotSaid as error:
+        options = " ".join(f"--{name}" for name in error.guesses)
+        raise UserError(
+            f"{model} can't be used as it is. Its files are kept: import {folder} with {options}."
+        ) from error
     finally:
         target.unlink(missing_ok=True)
-    return store.get(model_name(size))
+    return store.get(model_name(model))
 
 
-def _origin(size: str, source: str) -> dict[str, Any]:
-    return {"base_urls": list(openai_release.base_urls())} if source == "openai" else {"repo": hub.REPOS[size]}
+def _check_size(model: str, source: str, folder: Path) -> None:
+    """UserError where a host has sent another model than the GPT-2 that was asked for; its files are deleted then."""
+    if model not in GPT2_SIZES:
+        return
+    config = openai_release.read_hparams(folder) if source == "openai" else read_config(folder)
+    wanted = GPT2_SIZES[model]
+    if replace(config, dropout=0.0) != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise UserError(
+            f"What came is not GPT-2 {model}: its description gives {count(config.n_params)} parameters in a shape of "
+            f"its own, not {count(wanted.n_params)}. It was deleted. Choose the other source, or ask who runs the host."
+        )
+
+
+def _origin(model: str, source: str) -> dict[str, Any]:
+    if hub.is_repository(model):
+        return {"repo": model}
+    bases = {"base_urls": list(openai_release.base_urls())}
+    return {"size": model, **(bases if source == "openai" else {"repo": hub.REPOS[model]})}
 
 
 def _convert_release(folder: Path, target: Path) -> Conversion:
@@ -133,11 +176,11 @@ def _kept(info: ModelInfo, start: float) -> Kept:
     return Kept(info.name, str(info.folder), info.bytes, time.monotonic() - start)
 
 
-def delete_downloads(store: ModelStore, size: str) -> int:
-    """Delete the files a size was made from, whole or not; the bytes that gives back. The model itself stays."""
+def delete_downloads(store: ModelStore, model: str) -> int:
+    """Delete the files a model was made from, whole or not; the bytes that gives back. The model itself stays."""
     freed = 0
-    for source in SOURCES:
-        folder = downloads_folder(store, size, source)
+    for source in SOURCES[hub.is_repository(model) :]:
+        folder = downloads_folder(store, model, source)
         freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         shutil.rmtree(folder, ignore_errors=True)
     return freed

@@ -63,8 +63,8 @@ def open_file(path: Path) -> TensorFiles:
     return _torch_file(path) if path.suffix in TORCH_SUFFIXES else _safetensors(path)
 
 
-def _shards(index: Path) -> list[Path]:
-    """The files that an index names; they stand beside it."""
+def shard_names(index: Path) -> list[str]:
+    """The files that an index names, which stand beside it. Raises UserError where it is no index."""
     suffix = ".safetensors" if index.name == INDEXES[0] else ".bin"
     try:
         names = set(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values())
@@ -72,10 +72,15 @@ def _shards(index: Path) -> list[Path]:
             raise ValueError("a file name is no plain name")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{index} is no readable index of weights ({cut(str(error))}). Download it again.") from error
-    missing = [name for name in sorted(names) if not (index.parent / name).is_file()]
+    return sorted(names)
+
+
+def _shards(index: Path) -> list[Path]:
+    names = shard_names(index)
+    missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise UserError(f"{index.parent} lacks {cut(', '.join(missing))}, which its index names. Download it again.")
-    return [index.parent / name for name in sorted(names)]
+    return [index.parent / name for name in names]
 
 
 def _is_plain_name(name: str, suffix: str) -> bool:

@@ -27,7 +27,7 @@ from gpt_demo.cli.models import Words
 from gpt_demo.download.files import DownloadFailed
 from gpt_demo.events import Converting, Downloading, Kept, Saved
 from gpt_demo.exchange.hub import REPOS, fetch_from_hub
-from gpt_demo.model.gpt import GPT
+from gpt_demo.model.gpt import GPT, GPT2_SIZES, GPTConfig
 from gpt_demo.text.tokenizer import byte_level, gpt2
 
 
@@ -56,6 +56,7 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hub(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     monkeypatch.setattr(gpt_demo.download.files, "PAUSES", (0.0,) * len(gpt_demo.download.files.PAUSES))
     monkeypatch.delenv("SPACE_ID", raising=False)
+    monkeypatch.setitem(GPT2_SIZES, "124M", GPTConfig(50257, 16, 8, 2, 2))
     with HubServer({REPOS["124M"]: repo}) as server:
         server.replaces_the_hub(monkeypatch, tmp_path / "cache")
         yield server
@@ -127,7 +128,7 @@ def test_evaluate_in_another_precision(model: GPT, home: Home) -> None:
 
 
 MISTAKES = [
-    ("download", "required: SIZE"),
+    ("download", "required: SIZE|ORG/NAME"),
     ("download 125M", "Choose one of 124M, 355M, 774M, 1558M"),
     ("download 124M --source elsewhere", "Choose one of openai, huggingface"),
     ("download 124M --wings", "unrecognized arguments: --wings"),

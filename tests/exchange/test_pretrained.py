@@ -15,7 +15,7 @@ from hub_server import HubServer
 from others import IDS, logits, write_repo
 from safetensors.torch import save_file
 from servers import Fault
-from transformers import GPT2LMHeadModel, GPT2Tokenizer
+from transformers import AutoTokenizer, GPT2LMHeadModel, GPT2Tokenizer
 
 import gpt_demo.download.files
 from gpt_demo.download.files import DownloadFailed
@@ -31,7 +31,7 @@ from gpt_demo.exchange.pretrained import (
     export_model,
     import_model,
 )
-from gpt_demo.model.gpt import GPT, GPTConfig
+from gpt_demo.model.gpt import GPT, GPT2_SIZES, GPTConfig
 from gpt_demo.store.folder import save_model
 from gpt_demo.store.store import ModelStore
 from gpt_demo.text.tokenizer import byte_level, gpt2, train_bpe
@@ -52,6 +52,7 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, GPT2LMHeadMode
 def hub(repo: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     monkeypatch.setattr(gpt_demo.download.files, "PAUSES", (0.0,) * len(gpt_demo.download.files.PAUSES))
     monkeypatch.delenv("SPACE_ID", raising=False)
+    monkeypatch.setitem(GPT2_SIZES, "124M", GPTConfig(50257, 16, 8, 2, 2))
     with HubServer({REPOS["124M"]: repo[0]}) as server:
         server.replaces_the_hub(monkeypatch, tmp_path / "cache")
         yield server
@@ -168,6 +169,79 @@ def test_no_room_for_the_converted_file(hub: HubServer, store: ModelStore, monke
     assert nothing_half_done(store)
 
 
+def test_a_model_of_the_hub_by_its_id(hub: HubServer, store: ModelStore, tmp_path: Path) -> None:
+    """Whatever files it has: here shards, another shape, another activation, and an end of its own."""
+    theirs = write_repo(
+        tmp_path / "repo", byte_level(), n_positions=16, n_embd=24, n_head=3, n_layer=2, activation_function="gelu"
+    )
+    (tmp_path / "repo" / "model.safetensors").unlink()
+    theirs.save_pretrained(tmp_path / "repo", max_shard_size="10KB")
+    (tmp_path / "repo" / "generation_config.json").write_text('{"eos_token_id": 10}')
+    hub.repos["some-one/Tiny.model"] = tmp_path / "repo"
+    events = list(download_model(store, "some-one/Tiny.model", "huggingface"))
+    assert kinds(events) == ["downloading", "converting", "saved", "finished"]
+    assert names(store) == ["Tiny.model"]
+    assert store.get("Tiny.model").about["repo"] == "some-one/Tiny.model"
+    model, tokenizer = store.load("Tiny.model")
+    assert torch.allclose(logits(model, IDS % 257), logits(theirs, IDS % 257), atol=1e-5)
+    text = "a\nb<|endoftext|>c"
+    assert tokenizer.encode(text) == AutoTokenizer.from_pretrained(tmp_path / "repo").encode(text)
+    assert tokenizer.end_of_text == 10
+    hub.requests.clear()
+    assert kinds(list(download_model(store, "some-one/Tiny.model", "huggingface"))) == ["finished"]
+    with pytest.raises(UserError, match=r"already a model called Tiny\.model"):
+        list(download_model(store, "other/Tiny.model", "huggingface"))
+    with pytest.raises(UserError, match="Choose huggingface as the source"):
+        list(download_model(store, "some-one/Tiny.model", "openai"))
+    assert not hub.requests
+    assert delete_downloads(store, "some-one/Tiny.model") > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "record", "sentence"),
+    [
+        ("config.json", {"model_type": "llama"}, "a model of type 'llama'; only GPT-2"),
+        ("config.json", {"activation_function": "relu"}, "activation_function as 'relu'"),
+        ("tokenizer_config.json", {"tokenizer_class": "T5Tokenizer"}, "tokenizer_class is 'T5Tokenizer'"),
+    ],
+)
+def test_what_can_not_be_used_is_refused_before_its_weights_come(
+    file: str, record: dict[str, Any], sentence: str, hub: HubServer, store: ModelStore, tmp_path: Path
+) -> None:
+    shutil.copytree(hub.repos[REPOS["124M"]], tmp_path / "repo")
+    path = tmp_path / "repo" / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **record}))
+    hub.repos["some/one"] = tmp_path / "repo"
+    with pytest.raises(UserError, match=sentence):
+        list(download_model(store, "some/one", "huggingface"))
+    assert not any("safetensors" in request.path for request in [*hub.requests, *hub.cdn.requests])
+    assert nothing_half_done(store)
+
+
+def test_ids_that_the_hub_does_not_have(hub: HubServer, store: ModelStore, tmp_path: Path) -> None:
+    with pytest.raises(DownloadFailed, match=r"404: it has no config\.json of some/one. Check the id of the model"):
+        list(download_model(store, "some/one", "huggingface"))
+    shutil.copytree(hub.repos[REPOS["124M"]], tmp_path / "repo")
+    (tmp_path / "repo" / "model.safetensors").unlink()
+    hub.repos["some/one"] = tmp_path / "repo"
+    with pytest.raises(DownloadFailed, match="some/one holds no weights that can be read here"):
+        list(download_model(store, "some/one", "huggingface"))
+    with pytest.raises(UserError, match="is kept for the model the app itself provides"):
+        list(download_model(store, "some/starter", "huggingface"))
+
+
+@pytest.mark.parametrize("source", ["huggingface", "openai"])
+def test_a_host_that_sends_another_model(
+    source: str, hub: HubServer, release_of: Any, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of 0.4 million parameters under the name of a larger one is refused, and its files are gone."""
+    monkeypatch.setitem(GPT2_SIZES, "124M", GPTConfig(50257, 16, 16, 2, 2))
+    with pytest.raises(UserError, match=r"What came is not GPT-2 124M: its description gives .* not 8.* was deleted"):
+        list(download_model(store, "124M", source))
+    assert nothing_half_done(store)
+    assert not downloads_folder(store, "124M", source).exists()
+
+
 @pytest.mark.parametrize(
     ("size", "source", "sentence"),
     [("125M", "openai", "Choose one of 124M"), ("../x", "openai", "Choose one"), ("124M", "x", "openai, huggingface")],
@@ -206,6 +280,7 @@ def release_of(monkeypatch: pytest.MonkeyPatch, tiny: Tiny) -> Any:
     """OpenAI's release without TensorFlow: test_openai_release.py has the real conversion."""
     tokenizer = train_bpe("the cat and the hat and the bat " * 9, 262)
     model = tiny(n_vocab=tokenizer.n_vocab)
+    monkeypatch.setitem(GPT2_SIZES, "355M", model.config)
 
     def fetch(size: str, folder: Path) -> Iterator[Event]:
         release(folder, model, list(tokenizer.merges))
