@@ -188,7 +188,7 @@ def test_a_model_of_the_hub_by_its_id(hub: HubServer, store: ModelStore, tmp_pat
     assert tokenizer.encode(text) == AutoTokenizer.from_pretrained(tmp_path / "repo").encode(text)
     assert tokenizer.end_of_text == 10
     hub.requests.clear()
-    assert kinds(list(download_model(store, "some-one/Tiny.model", "huggingface"))) == ["finished"]
+    assert kinds(list(download_model(store, "some-one/Tiny.model", "huggingface"))) == ["saved", "finished"]
     with pytest.raises(UserError, match=r"already a model called Tiny\.model"):
         list(download_model(store, "other/Tiny.model", "huggingface"))
     with pytest.raises(UserError, match="Choose huggingface as the source"):
