@@ -13,16 +13,20 @@ from gpt_demo.errors import UserError, check_whole
 from gpt_demo.model.gpt import GPTConfig
 from gpt_demo.text.data import SplitBy
 from gpt_demo.text.tokenizer import Kind
-from gpt_demo.training.plan import TrainConfig
+from gpt_demo.training.plan import TrainConfig, setting
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """How a text becomes tokens."""
 
-    tokenizer: Kind = "bpe"
-    val_fraction: float = 0.1  # share of the text that is kept for validation
-    split: SplitBy = "characters"
+    tokenizer: Kind = setting(
+        "bpe", "Tokenizer", "gpt2 and cl100k_base are OpenAI's; bpe is learned from the text; bytes needs no learning"
+    )
+    val_fraction: float = setting(
+        0.1, "Share for validation", "part of the text that is never trained on and measures the model"
+    )
+    split: SplitBy = setting("characters", "Split by", "characters or tokens; the end of the text validates")
 
     def __post_init__(self) -> None:
         for name, choices in (("tokenizer", Kind), ("split", SplitBy)):
@@ -87,13 +91,7 @@ FIELDS: dict[str, Any] = {
     name: kind for cls in (DataConfig, GPTConfig, TrainConfig) for name, kind in get_type_hints(cls).items()
 }
 
-EXPLANATIONS: dict[str, tuple[str, str]] = {
-    "tokenizer": (
-        "Tokenizer",
-        "gpt2 and cl100k_base are OpenAI's; bpe is learned from the text; bytes needs no learning",
-    ),
-    "val_fraction": ("Share for validation", "part of the text that is never trained on and measures the model"),
-    "split": ("Split by", "characters or tokens; the end of the text validates"),
+MODEL_WORDS: dict[str, tuple[str, str]] = {
     "n_vocab": ("Vocabulary size", "number of different tokens, V; the tokenizer sets it, for bpe you choose it"),
     "n_ctx": ("Context length", "how many tokens the model sees at once"),
     "n_embd": ("Width", "numbers per token inside the model, C; a multiple of the heads"),
@@ -107,41 +105,13 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     "scale_attn_weights": ("Scaled attention", "scores divided by the root of a head's width, as in GPT-2"),
     "scale_attn_by_inverse_layer_idx": ("Scaled by layer", "scores divided by the number of their block too"),
     "n_inner": ("Width of the MLP", "numbers per token between its two layers; 0: four times the width"),
-    "epochs": ("Epochs", "passes over the training text; 0: until max_steps"),
-    "max_steps": ("Steps", "the run ends after so many optimizer steps; 0: after the epochs"),
-    "batches": ("Batches from", "windows in shuffled order, or random places of the text"),
-    "stride": ("Stride", "tokens from one window to the next; 0: a window, so that windows touch"),
-    "batch_size": ("Batch size", "windows per batch"),
-    "grad_accum_steps": ("Batches per step", "gradient accumulation: batches summed before one update"),
-    "learning_rate": ("Learning rate", "size of an update, at its highest"),
-    "min_learning_rate": ("Lowest learning rate", "where cosine decay ends; none: no decay"),
-    "warmup_steps": ("Warmup steps", "the learning rate rises in a line over so many steps"),
-    "decay_steps": ("Decay steps", "step at which the decay ends; 0: the planned end of the run"),
-    "weight_decay": ("Weight decay", "pull of AdamW towards zero"),
-    "decay": ("Weight decay on", "matrices only, or all parameters as in the book"),
-    "grad_clip": ("Gradient clipping", "largest norm of the gradient; 0: no limit"),
-    "eval_interval": ("Evaluate every", "steps from one measurement of the losses to the next"),
-    "evaluate_on": (
-        "Evaluate on",
-        "a fixed sample of windows that takes about a tenth of the run's computing, or all of the validation text",
-    ),
-    "eval_batches": ("Evaluation batches", "batches of each split, drawn as in training; 0: see evaluate_on"),
-    "sample_interval": ("Sample every", "steps from one sample to the next; 0: after each epoch"),
-    "sample_prompt": ("Sample prompt", "what the samples begin with; empty: words from the text"),
-    "sample_tokens": ("Sample length", "tokens per sample"),
-    "sample_temperature": ("Sample temperature", "0: always the most probable token"),
-    "sample_top_k": ("Sample top-k", "keep the k most probable tokens; 0: all"),
-    "sample_draw": ("Sample draws", "darts as in the Playground, or the book's torch.multinomial"),
-    "target_loss": ("Target loss", "stop once the validation loss is as low as this; 0: off"),
-    "patience": ("Patience", "stop after so many evaluations without a lower validation loss; 0: never"),
-    "save_seconds": ("Save every", "seconds from one checkpoint to the next; 0: after every step"),
-    "seed": ("Seed", "of the weights, the order of the batches, dropout and the samples"),
-    "precision": ("Precision", "fp32, bf16, or auto: what this machine computes faster"),
-    "init": ("Initial weights", "as GPT-2 draws them, or PyTorch's default (the book)"),
-    "window": ("Window", "tokens of a training window; places behind it are not trained; 0: the context length"),
-    "trainable": ("What is trained", "everything, the last blocks, or LoRA: small matrices beside the frozen ones"),
-    "last_blocks": ("Blocks trained", "blocks at the end that learn where only the last ones do"),
-    "lora_rank": ("LoRA rank", "rows of LoRA's matrices, where those learn"),
+}
+
+# Of every setting: what the page calls it, and what it does.
+EXPLANATIONS: dict[str, tuple[str, str]] = {
+    **{f.name: f.metadata["words"] for f in fields(DataConfig)},
+    **MODEL_WORDS,
+    **{f.name: f.metadata["words"] for f in fields(TrainConfig)},
 }
 
 

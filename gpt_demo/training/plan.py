@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 from gpt_demo.decoding.darts import DrawName
 from gpt_demo.decoding.generate import Sampling
@@ -22,42 +22,59 @@ CHOICES = {
 }  # fmt: skip
 
 
+def setting(default: Any, label: str, explanation: str) -> Any:
+    """A field of a configuration, with what page and command line call it and say of it."""
+    return field(default=default, metadata={"words": (label, explanation)})
+
+
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Zero turns a thing off unless its comment says otherwise. Raises UserError on impossible values."""
+    """How to train. Zero turns a thing off unless it says otherwise. Raises UserError on impossible values."""
 
-    epochs: int = 0  # passes over the training tokens; 0: until max_steps
-    max_steps: int = 600  # the run ends after so many steps at the latest; 0: after `epochs`
-    batches: Batches = "random"  # windows in shuffled order, or random places
-    stride: int = 0  # tokens from one window to the next; 0: as long as a window, so that windows touch
-    batch_size: int = 8  # windows per batch
-    grad_accum_steps: int = 1  # batches per optimizer step
-    learning_rate: float = 2e-3  # highest
-    min_learning_rate: float | None = 2e-4  # where cosine decay ends, if that is lower; none: no decay
-    warmup_steps: int = 20  # linear
-    decay_steps: int = 0  # step at which the decay ends; 0: the planned end
-    weight_decay: float = 0.1
-    decay: Decay = "matrices"  # what weight decay acts on: matrices only, or all parameters
-    grad_clip: float = 1.0  # largest norm of the gradient
-    eval_interval: int = 50  # steps from one evaluation to the next
-    evaluate_on: EvaluateOn = "sample"  # fixed windows of each split, for a tenth of the run's computing; or all
-    eval_batches: int = 0  # instead, batches of each split drawn as in training; 0: what evaluate_on says
-    sample_interval: int = 100  # steps from one sample to the next; 0: after each epoch
-    sample_prompt: str = ""  # empty: words from the text
-    sample_tokens: int = 50
-    sample_temperature: float = 0.0  # 0: greedy
-    sample_top_k: int = 0
-    sample_draw: DrawName = "darts"
-    target_loss: float = 0.0  # stop when the validation loss is as low as this
-    patience: int = 0  # stop when so many evaluations in a row have found no lower validation loss; 0: never
-    save_seconds: float = 20.0  # from one checkpoint to the next; 0: after every step
-    seed: int = 123
-    precision: Precision = "auto"
-    init: Init = "gpt2"
-    window: int = 0  # tokens per training window, from position 0 on; 0: n_ctx
-    trainable: Trainable = "all"  # what learns: every parameter, the last blocks and ln_f, or LoRA's adapters
-    last_blocks: int = 2  # how many blocks learn where only the last ones do
-    lora_rank: int = 8  # r of the adapters, where those learn
+    epochs: int = setting(0, "Epochs", "passes over the training text; 0: until max_steps")
+    max_steps: int = setting(600, "Steps", "maximum number of optimizer steps; 0: after the epochs")
+    batches: Batches = setting("random", "Batches from", "windows in shuffled order, or random places of the text")
+    stride: int = setting(0, "Stride", "tokens from one window to the next; 0: a window, so that windows touch")
+    batch_size: int = setting(8, "Batch size", "windows per batch")
+    grad_accum_steps: int = setting(1, "Batches per step", "gradient accumulation: batches summed before one update")
+    learning_rate: float = setting(2e-3, "Learning rate", "size of an update, at its highest")
+    min_learning_rate: float | None = setting(2e-4, "Lowest learning rate", "where cosine decay ends; none: no decay")
+    warmup_steps: int = setting(20, "Warmup steps", "the learning rate rises in a line over so many steps")
+    decay_steps: int = setting(0, "Decay steps", "step at which the decay ends; 0: the planned end of the run")
+    weight_decay: float = setting(0.1, "Weight decay", "pull of AdamW towards zero")
+    decay: Decay = setting("matrices", "Weight decay on", "matrices only, or all parameters as in the book")
+    grad_clip: float = setting(1.0, "Gradient clipping", "largest norm of the gradient; 0: no limit")
+    eval_interval: int = setting(50, "Evaluate every", "steps from one measurement of the losses to the next")
+    evaluate_on: EvaluateOn = setting(
+        "sample",
+        "Evaluate on",
+        "a fixed sample of windows that takes about a tenth of the run's computing, or all of the validation text",
+    )
+    eval_batches: int = setting(
+        0, "Evaluation batches", "batches of each split, drawn as in training; 0: see evaluate_on"
+    )
+    sample_interval: int = setting(100, "Sample every", "steps from one sample to the next; 0: after each epoch")
+    sample_prompt: str = setting("", "Sample prompt", "what the samples begin with; empty: words from the text")
+    sample_tokens: int = setting(50, "Sample length", "tokens per sample")
+    sample_temperature: float = setting(0.0, "Sample temperature", "0: always the most probable token")
+    sample_top_k: int = setting(0, "Sample top-k", "keep the k most probable tokens; 0: all")
+    sample_draw: DrawName = setting(
+        "darts", "Sample draws", "darts as in the Playground, or the book's torch.multinomial"
+    )
+    target_loss: float = setting(0.0, "Target loss", "stop once the validation loss is as low as this; 0: off")
+    patience: int = setting(0, "Patience", "stop after so many evaluations without a lower validation loss; 0: never")
+    save_seconds: float = setting(20.0, "Save every", "seconds from one checkpoint to the next; 0: after every step")
+    seed: int = setting(123, "Seed", "of the weights, the order of the batches, dropout and the samples")
+    precision: Precision = setting("auto", "Precision", "fp32, bf16, or auto: what this machine computes faster")
+    init: Init = setting("gpt2", "Initial weights", "as GPT-2 draws them, or PyTorch's default (the book)")
+    window: int = setting(
+        0, "Window", "tokens of a training window; places after it are not trained; 0: the context length"
+    )
+    trainable: Trainable = setting(
+        "all", "What is trained", "everything, the last blocks, or LoRA: small matrices beside the frozen ones"
+    )
+    last_blocks: int = setting(2, "Blocks trained", "blocks at the end that learn where only the last ones do")
+    lora_rank: int = setting(8, "LoRA rank", "rows of LoRA's matrices, where those learn")
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
