@@ -8,6 +8,8 @@ export const REFERENCES = {
   uniform: ["knows nothing", "ln V"],
   unigram: ["token frequencies", "unigram"],
   bigram: ["previous token", "bigram"],
+  unigram_in_sample: ["token frequencies of the training text", "unigram"],
+  bigram_in_sample: ["pairs of the training text", "bigram"],
 };
 
 export const AXES = { tokens: "tokens seen", epoch: "epochs", step: "steps" };
@@ -31,7 +33,8 @@ export const MEANING = [
   [
     "Dashed lines",
     "What a model would reach that knows nothing and guesses evenly (ln of the vocabulary size V), one that knows " +
-      "only how frequent each token is (unigram), one that knows only which token came before (bigram).",
+      "only how frequent each token is (unigram), one that knows only which token came before (bigram). The last two " +
+      "are counted on the training text and scored on the validation text, so they belong to the validation loss.",
   ],
   ["Perplexity", "exp(loss): the model is as uncertain as a choice among this many equally likely tokens."],
   ["Learning rate", "How far each step moves the weights."],

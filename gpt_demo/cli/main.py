@@ -103,6 +103,7 @@ def _train_options(command: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> int:
     from gpt_demo.memory import keep_freed_memory
     from gpt_demo.runs.keeping import keep_model
+    from gpt_demo.runs.outcome import verdict
     from gpt_demo.runs.recipes import train_job
 
     keep_freed_memory()
@@ -115,6 +116,8 @@ def _train(options: argparse.Namespace) -> int:
                 reader.show(event)
         if isinstance(event, Finished):
             finish("finished")
+            if not options.json and not reader.gone:
+                print(verdict(folder.name, folder.history()))
             return 0
         finish("stopped")
         keep_model(folder, store)

@@ -61,13 +61,23 @@ def _keep(folder: RunFolder, checkpoint: Path, store: ModelStore) -> Path:
     return store.save(folder.name, shape, weights, tokenizer, {**about, **at_end})
 
 
-def export_model(folder: RunFolder, target: Path, *, for_transformers: bool) -> None:
-    """Write the run's last model into the folder `target`, in this app's layout or in the one transformers opens.
+def offered_model(folder: RunFolder, store: ModelStore) -> str | None:
+    """The name of the run's model that is offered first: its best one, else its last one; none while none is kept."""
+    names = (folder.name + BEST, folder.name)
+    return next((name for name in names if (store.folder(name) / "config.json").exists()), None)
+
+
+def export_model(folder: RunFolder, target: Path, *, best: bool = False, for_transformers: bool = False) -> None:
+    """Write the run's last model (or its best one) into the folder `target`, in this app's layout or in the one that
+    transformers opens.
 
     Raises UserError if nothing has been saved yet.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        kept = keep_model(folder, ModelStore(Path(scratch), starter=None))
+        store = ModelStore(Path(scratch), starter=None)
+        kept = keep_model(folder, store)
+        if best:
+            kept = store.folder(offered_model(folder, store) or folder.name)
         if for_transformers:
             export_folder(*load_model(kept), target)
         else:

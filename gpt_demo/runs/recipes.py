@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gpt_demo.devices import pick_device, resolve_precision
-from gpt_demo.errors import UserError
+from gpt_demo.errors import UserError, check_whole
 from gpt_demo.events import Event, Finished, Saved, Started, Stepped
 from gpt_demo.memory import give_back_memory
 from gpt_demo.model.blank import without_numbers
@@ -154,8 +154,29 @@ def resume_run(folder: RunFolder, changes: Mapping[str, Any] | None = None) -> N
     prepared = _prepared(folder, config)
     check_memory(config)
     done, total = _steps_done(folder), prepared.plan.total_steps
+    end = folder.history().finished
+    if end is not None and end.reason == "patience" and not {"patience", "max_steps"} & set(changes):
+        raise UserError(
+            f"The run {folder.name} ended because its validation loss no longer fell. To go on, set patience to 0."
+        )
     if done > total or (done == total and folder.status == "finished"):
         raise UserError(f"The run {folder.name} has done all its {done} steps. To go on, raise max_steps above {done}.")
+    folder.update(config=config.to_dict())
+
+
+def extend_run(folder: RunFolder, steps: int) -> None:
+    """Let a finished run take so many more steps, whatever ended it; its learning rate goes on as it was planned.
+
+    Raises UserError where that is no number of steps, or somebody works on the run.
+    """
+    check_whole("max_steps", steps, 1, 10**9)
+    if folder.is_locked():
+        raise UserError(f"The run {folder.name} is already going on.")
+    config = config_of(folder)
+    horizon = _prepared(folder, config).plan.horizon
+    longer = {"max_steps": _steps_done(folder) + steps, "epochs": 0, "decay_steps": horizon}
+    config = config.changed({**longer, "patience": 0, "target_loss": 0.0})
+    check_memory(config)
     folder.update(config=config.to_dict())
 
 

@@ -23,8 +23,9 @@ OF_A_RUN = {
     "Figure as PNG": "png",
     "Figure as PDF": "pdf",
     "Numbers as CSV": "csv",
-    "Model (safetensors)": "model",
-    "Model for transformers": "huggingface",
+    "Best model (safetensors)": "model",
+    "Best model for transformers": "huggingface",
+    "Last model (safetensors)": "last",
 }
 
 
@@ -57,8 +58,9 @@ def export_run(kind: str, folder: RunFolder, runs: list[tuple[str, History]], ta
     if kind == "csv":
         runs[0][1].table().to_csv(target / f"{folder.name}.csv", index=False)
         return target / f"{folder.name}.csv"
-    suffix = "-transformers" if kind == "huggingface" else ""
-    export_model(folder, target / "files" / folder.name, for_transformers=kind == "huggingface")
+    suffix = {"huggingface": "-transformers", "last": "-last"}.get(kind, "")
+    files = target / "files" / folder.name
+    export_model(folder, files, best=kind != "last", for_transformers=kind == "huggingface")
     return zip_folder(target / "files" / folder.name, target / f"{folder.name}{suffix}")
 
 

@@ -55,7 +55,7 @@ def build_app(store: ModelStore, runs: Runs, downloads: Jobs[Event] | None = Non
         playground.connect(page, playground_tab)
         models.connect(page, models_tab)
         compare.connect(page, compare_tab)
-        for button, name in ((live.write, live.run), (models.write, models.model)):
+        for button, name in ((live.write, live.model), (models.write, models.model)):
             chosen = button.click(partial(_check, services), [token, name], tabs, **QUEUED)
             chosen.success(None, name, js=f"(name) => {scripts.module()}.then(({{ want }}) => want(name))", **QUIET)
         _connect_fine_tune(services, token, tabs, models, form)

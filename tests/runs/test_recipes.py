@@ -19,9 +19,10 @@ import gpt_demo.runs.keeping
 from gpt_demo.errors import UserError
 from gpt_demo.events import Evaluated, Event, Finished, Sampled, Saved, Started, Stepped
 from gpt_demo.runs.folder import RunFolder
-from gpt_demo.runs.keeping import export_model, keep_model
+from gpt_demo.runs.keeping import export_model, keep_model, offered_model
 from gpt_demo.runs.recipes import (
     create_run,
+    extend_run,
     first_words,
     prepare,
     resume_run,
@@ -257,6 +258,51 @@ def test_a_finished_run_can_be_made_longer(home: Home) -> None:
     home.train(folder)
     assert steps(folder.events()) == steps(longer)
     assert [event.kind for event in folder.events()].count("finished") == 1
+
+
+def test_a_finished_run_takes_more_steps(home: Home) -> None:
+    """However it ended, and at the rate it ended with."""
+    folder = home.run(patience=1, eval_interval=1, learning_rate=1e-9, min_learning_rate=1e-10, decay_steps=6)
+    home.train(folder)
+    assert folder.history().finished.reason == "patience"  # type: ignore[union-attr]
+    done = folder.history().steps_done
+    assert done < 6
+    with pytest.raises(UserError, match=r"no longer fell\. To go on, set patience to 0"):
+        resume_run(folder)
+    extend_run(folder, 7)
+    events = [event for event in home.train(folder) if isinstance(event, Stepped)]
+    assert [event.step for event in events] == list(range(done, done + 7))
+    assert [event.learning_rate for event in events[6 - done :]] == [pytest.approx(1e-10)] * (7 + done - 6)
+    for wrong in (0, -1, 2.5):
+        with pytest.raises(UserError, match="max_steps"):
+            extend_run(folder, wrong)  # type: ignore[arg-type]
+
+
+def test_the_best_model_is_offered_first(home: Home, tmp_path: Path) -> None:
+    """A learning rate that grows until nothing is left of what was learned."""
+    folder = home.run("one", learning_rate=10.0, min_learning_rate=None, warmup_steps=6, eval_batches=0)
+    assert offered_model(folder, home.store) is None
+    home.train(folder)
+    assert (folder.path / latest(folder.path).name / "best-0.safetensors").exists()  # type: ignore[union-attr]
+    assert offered_model(folder, home.store) == "one-best"
+    export_model(folder, tmp_path / "best", best=True)
+    export_model(folder, tmp_path / "last")
+    best, last = (load_file(tmp_path / name / "model.safetensors") for name in ("best", "last"))
+    assert torch.equal(best["wte.weight"], load_file(home.store.folder("one-best") / "model.safetensors")["wte.weight"])
+    assert not torch.equal(best["wte.weight"], last["wte.weight"])
+
+
+def test_a_run_on_a_thread_is_measured_where_it_stops(home: Home) -> None:
+    folder = home.run(max_steps=100_000, eval_interval=1_000_000)
+    run = home.runs.start(folder, home.job)
+    for batch in run.follow():
+        if any(isinstance(event, Stepped) for event in batch):
+            break
+    run.stop()
+    run.join(30)
+    history = folder.history()
+    assert folder.status == "stopped"
+    assert history.evaluations["step"] == [0, history.steps_done - 1] or history.steps_done == 1
 
 
 def test_a_run_killed_before_its_model_was_kept(home: Home) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect
 
 from gpt_demo import format as numbers
-from gpt_demo.events import Evaluated, Event, Finished, Sampled, Started, Stepped
+from gpt_demo.events import Evaluated, Evaluating, Event, Finished, Sampled, Started, Stepped
 from gpt_demo.runs.runs import RunFolder
 from gpt_demo.training.config import EXPLANATIONS
 from gpt_demo.training.history import History
@@ -105,6 +105,70 @@ def test_every_state_says_what_it_means(tmp_path: Path, status: Any, words: str)
     assert len(data["facts"]) == len(status_data(RunFolder(tmp_path / "r"), History(), status)["facts"])
     assert data["fraction"] == 0.02
     assert ("left" in data["label"]) == (status == "running")
+
+
+RULERS = {"uniform": 6.9, "unigram": 5.72, "bigram": 4.17}
+
+
+@pytest.mark.parametrize(
+    ("losses", "reason", "words"),
+    [
+        (
+            (6.8, 4.21, 4.5),
+            "patience",
+            "Ended after 3 of 600 steps and 1 min 1 s: 2 evaluations in a row found no",
+        ),
+        (
+            (6.8, 4.21, 4.5),
+            "done",
+            "best model is r-best, of step 1: validation loss 4.21; at the end it was 4.50.",
+        ),
+        ((6.8, 4.3, 4.21), "done", "That is no better than counting pairs of tokens, which reaches 4.17 on the same"),
+        ((6.8, 6.0, 5.9), "done", "That is no better than counting single tokens, which reaches 5.72 on the same"),
+    ],
+)
+def test_a_finished_run_says_how_it_came_out(
+    tmp_path: Path, losses: tuple[float, ...], reason: str, words: str
+) -> None:
+    begun = started(references=RULERS, total_steps=600, config={"train": {"patience": 2}})
+    told = history(begun, *(Evaluated(i, 64, 0.1, 1.0, loss) for i, loss in enumerate(losses)), steps=3)
+    told.add(Finished(3, 192, 61.0, reason, 1.0, losses[-1], 1, min(losses)))
+    assert words in status_data(folder(tmp_path), told, "finished")["message"]
+
+
+def test_a_run_that_beats_counting_has_nothing_to_confess(tmp_path: Path) -> None:
+    told = history(started(references=RULERS), Evaluated(0, 64, 0.1, 1.0, 3.9), steps=1)
+    told.add(Finished(1, 64, 61.0, "done", 1.0, 3.9, 0, 3.9))
+    message = status_data(folder(tmp_path), told, "finished")["message"]
+    assert message == "Finished in 1 min 1 s. The model is ready: let it write in the Playground."
+
+
+def test_the_time_left_counts_evaluations_and_samples() -> None:
+    settings = {"train": {"eval_interval": 20, "sample_interval": 50}}
+    begun = started(total_steps=100, config=settings)
+    only_steps = seconds_left(history(begun, steps=10))
+    told = history(begun, Evaluated(0, 64, 0.1, 1.0, 3.0, seconds=7.0), Sampled(0, 0.1, "a", seconds=3.0), steps=10)
+    assert only_steps == pytest.approx(90 * 64 / 1000)
+    assert seconds_left(told) == pytest.approx(only_steps + 5 * 7 + 2 * 3)  # at 20, 40, 60, 80, the end; at 50, the end
+
+
+def test_an_evaluation_shows_that_it_is_going_on(tmp_path: Path) -> None:
+    told = history(started(), Evaluating(0, 250, 1000))
+    assert status_data(folder(tmp_path), told, "running")["label"].endswith("evaluating: 25%")
+
+
+def test_a_loss_of_a_part_of_the_text_says_so(tmp_path: Path) -> None:
+    told = history(started(val_tokens=300_000, eval_tokens=7_040), steps=1)
+    facts = {name: meaning for name, _, meaning in status_data(folder(tmp_path), told, "running")["facts"]}
+    assert facts["validation loss"] == "nats per token, on 7,040 of the 300,000 tokens that are never trained on"
+
+
+def test_the_best_model_writes_first() -> None:
+    told = history(started(tokens_per_epoch=128), Sampled(2, 1.5, "the last"), steps=3)
+    told.add(Finished(3, 192, 61.0, "done", 1.0, 4.5, 1, 4.2, best_sample="the best"))
+    assert [(one["step"], one["epoch"], one["text"]) for one in samples_data(told)] == [
+        ("1, the best model", "1.0", "the best"), ("2", "1.5", "the last"),
+    ]  # fmt: skip
 
 
 def test_a_failure_is_told_in_the_words_of_the_page(tmp_path: Path) -> None:

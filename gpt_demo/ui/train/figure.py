@@ -28,6 +28,8 @@ REFERENCES = {
     "uniform": "knows nothing: ln V",
     "unigram": "token frequencies: unigram",
     "bigram": "previous token: bigram",
+    "unigram_in_sample": "token frequencies of the training text",
+    "bigram_in_sample": "pairs of the training text",
 }
 
 

@@ -40,10 +40,12 @@ FOLDED = {
     "Training": (
         "trainable", "last_blocks", "lora_rank",
         "epochs", "batch_size", "grad_accum_steps", "learning_rate", "min_learning_rate", "warmup_steps",
-        "decay_steps", "weight_decay", "decay", "grad_clip", "target_loss", "precision", "seed",
+        "decay_steps", "weight_decay", "decay", "grad_clip", "target_loss", "patience", "precision",
+        "seed",
     ),
     "Watching": (
-        "sample_prompt", "eval_interval", "eval_batches", "sample_interval", "sample_tokens", "sample_temperature",
+        "sample_prompt", "eval_interval", "evaluate_on", "eval_batches", "sample_interval", "sample_tokens",
+        "sample_temperature",
         "sample_top_k", "sample_draw", "save_seconds",
     ),
 }  # fmt: skip

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import gradio as gr
 
 from gpt_demo.errors import UserError
-from gpt_demo.runs.keeping import keep_model
-from gpt_demo.runs.recipes import create_run, resume_run, starts_over
+from gpt_demo.runs.keeping import keep_model, offered_model
+from gpt_demo.runs.recipes import create_run, extend_run, resume_run, starts_over
 from gpt_demo.runs.runs import RunFolder
 from gpt_demo.training.history import History
 from gpt_demo.ui.downloads import OF_A_RUN, Downloads, export_run
@@ -26,6 +26,7 @@ from gpt_demo.ui.train.text_source import Reading
 from gpt_demo.ui.views import page_json, view, view_json
 
 RESUMABLE = ("paused", "stopped", "interrupted", "failed")
+POLL, GLANCE = 0.5, 4.0  # seconds from one look at the run to the next, while it goes on and while it rests
 
 
 class TrainLive:
@@ -39,7 +40,7 @@ class TrainLive:
         # The runs on the chart, as `look` was last told: Gradio refuses a choice that has just been deleted, and a poll
         # under way could still ask for it.
         self.shown = gr.State([])
-        self.timer = gr.Timer(0.5, active=False)
+        self.timer = gr.Timer(POLL, active=False)
         with gr.Row(elem_classes="bottom", elem_id="run-bar"):
             self.run = gr.Dropdown([], label="Run", info="yours, the newest first", scale=3, elem_id="run-choice")
             form.start_button.render()  # type: ignore[no-untyped-call]
@@ -53,6 +54,10 @@ class TrainLive:
                 self.keep = gr.Button("Stop and keep the model", variant="primary", elem_id="stop-keep")
                 self.discard = gr.Button("Stop and discard the run", variant="stop", elem_id="stop-discard")
                 self.go_on = gr.Button("Go on training", elem_id="stop-go-on")
+        self.model = gr.Textbox(visible="hidden", elem_id="run-model")  # what "Let it write" opens
+        with gr.Row(visible=False, elem_classes="bottom", elem_id="more-steps") as self.longer:
+            self.steps = gr.Number(200, label="More steps", precision=0, minimum=1, min_width=120, elem_id="more-count")
+            self.more = gr.Button("Train so many more steps", elem_id="train-more")
         self.status = view("status", elem_id="run-status")
         self.chart = training_chart()
         gr.Markdown("## Samples", elem_classes="heading")
@@ -82,7 +87,7 @@ class TrainLive:
         """Wire the buttons, the timer, and the page's opening."""
         shown = [
             self.seen, self.status, self.chart, self.samples, self.timer,
-            self.pause, self.resume, self.stop, self.write, self.stop_choices,
+            self.pause, self.resume, self.stop, self.write, self.longer, self.model, self.stop_choices,
         ]  # fmt: skip
         choice = [self.run, self.others, self.timer, self.stop_choices, self.question]
         mine, chosen = [self.token, self.run], [self.token, self.run, self.others]
@@ -93,6 +98,7 @@ class TrainLive:
         page.load(self.attach, self.token, choice, **QUIET).then(**look)
         starting: dict[str, Any] = {"inputs": [self.form.name, *self.form.inputs], **QUEUED}
         self.form.start_button.click(self.start, outputs=[*choice, self.form.name], **starting).then(**look)
+        self.more.click(self.train_more, [*mine, self.steps], choice, **QUEUED).then(**look)
         for button, act, word in (
             (self.pause, self.pause_run, "Pausing"),
             (self.resume, self.resume_run, "Resuming"),
@@ -147,12 +153,12 @@ class TrainLive:
     def poll(self, token: str, shown: list[str], seen: Any) -> tuple[Any, ...]:
         """What has changed since `seen` in the runs `shown`; the timer ends with the first of them."""
         if not shown:  # a tick before the first look, or after a restart of the server
-            return (gr.skip(),) * 10
+            return (gr.skip(),) * 12
         try:
             return self._news(token, shown, seen)
         except UserError:  # none is chosen, or it is not there any more
             empty = [view_json(None), page_json(chart_snapshot([])), view_json([]), gr.Timer(active=False)]
-            return None, *empty, *_buttons(None), gr.update(visible=False)
+            return None, *empty, *_buttons(None, None), gr.update(visible=False)
 
     def _news(self, token: str, shown: list[str], seen: Any) -> tuple[Any, ...]:
         folder = self.services.run(shown[0], token)
@@ -161,14 +167,14 @@ class TrainLive:
         now = [folder.name, status, history.steps_done, len(history.evaluations["step"]), len(history.samples)]
         same_state = seen is not None and now[:2] == seen[:2]
         alive = status in ALIVE
-        kept = (self.services.store.folder(folder.name) / "config.json").exists()
+        model = offered_model(folder, self.services.store)
         return (
             now,
             view_json(status_data(folder, history, status)),
             gr.skip() if now == seen else page_json(chart_snapshot(runs)),
             gr.skip() if same_state and now[4] == seen[4] else view_json(samples_data(history)),
-            gr.skip() if same_state else gr.Timer(active=alive),
-            *([gr.skip()] * 4 if same_state else _buttons(status, kept)),
+            gr.skip() if same_state else gr.Timer(POLL if alive else GLANCE, active=True),
+            *([gr.skip()] * 6 if same_state else _buttons(status, model)),
             gr.skip() if alive else gr.update(visible=False),
         )
 
@@ -210,6 +216,19 @@ class TrainLive:
             gr.Info(again)
         return self._choice(token, folder)
 
+    def train_more(self, token: str, name: str | None, steps: float | None) -> tuple[Any, ...]:
+        """Let a finished run take so many more steps."""
+        with sentences():
+            folder = self.services.run(name, token)
+            check_runs(self.services, token, resuming=True)
+            limits = self.services.limits
+            done = self.services.runs.history(folder).steps_done
+            if limits and done + (steps or 0) > limits.steps:
+                raise UserError(f"This public server trains up to {limits.steps:,} steps; this run has done {done:,}.")
+            extend_run(folder, int(steps or 0))
+            self.services.work(folder)
+        return self._choice(token, folder)
+
     def pause_run(self, token: str, name: str | None) -> tuple[Any, ...]:
         """End the run's present step and save its state."""
         with sentences():
@@ -220,7 +239,8 @@ class TrainLive:
         with sentences():
             folder = self._end(token, name, "stopped")
             keep_model(folder, self.services.store)
-        gr.Info(f"The model is kept as {folder.name}: let it write in the Playground.")
+        model = offered_model(folder, self.services.store)
+        gr.Info(f"The model is kept as {model}: let it write in the Playground.")
         return self._choice(token, folder)
 
     def discard_run(self, token: str, name: str | None) -> tuple[Any, ...]:
@@ -259,12 +279,14 @@ def _busy(word: str) -> tuple[Any, ...]:
     return gr.update(value=word, interactive=False), gr.update(interactive=False), gr.update(visible=False)
 
 
-def _buttons(status: str | None, kept: bool = False) -> tuple[Any, ...]:
-    """Pause or resume, stop, and write with the model, as far as they make sense."""
+def _buttons(status: str | None, model: str | None) -> tuple[Any, ...]:
+    """Pause or resume, stop, write with the model, make the run longer, as far as they make sense; and the model."""
     alive, resumable = status in ALIVE, status in RESUMABLE
     return (
         gr.update(value="Pause", visible=not resumable, interactive=alive),
         gr.update(visible=resumable),
         gr.update(interactive=alive),
-        gr.update(interactive=kept),
+        gr.update(interactive=model is not None),
+        gr.update(visible=status == "finished"),
+        model or "",
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from gpt_demo.devices import used_memory
 from gpt_demo.format import count, duration, number, size
+from gpt_demo.runs.outcome import ending, verdict
 from gpt_demo.runs.runs import RunFolder, Status
 from gpt_demo.training.config import EXPLANATIONS
 from gpt_demo.training.evaluation import perplexity
@@ -71,8 +72,11 @@ def status_data(folder: RunFolder, history: History, status: Status) -> RunStatu
     started, done = history.started, history.steps_done
     total = started.total_steps if started else 0
     label = f"step {done:,} of {total:,}" if started else "getting ready"
+    evaluating = history.evaluating
     if status == "running" and history.steps["tokens_per_second"]:
         label += f", {duration(seconds_left(history))} left"
+    if status == "running" and evaluating is not None:
+        label += f", evaluating: {evaluating.done / max(1, evaluating.total):.0%}"
     return {
         "name": folder.name,
         "state": status,
@@ -80,7 +84,7 @@ def status_data(folder: RunFolder, history: History, status: Status) -> RunStatu
         "fraction": done / total if total else 0,
         "label": label,
         "facts": _facts(history, status),
-        "message": in_words(folder.message) or _message(history, status),
+        "message": in_words(folder.message) or _message(folder.name, history, status),
     }
 
 
@@ -89,9 +93,10 @@ def _facts(history: History, status: Status) -> list[Fact]:
     started, dash = history.started, number(None)
     train, val = ((history.evaluations[key] or [math.nan])[-1] for key in ("train_loss", "val_loss"))
     speed = count(recent_speed(history)) if history.steps["step"] else dash
+    measured = f"nats per token, {_read(history)}never trained on"
     return [
         ("training loss", number(train), "nats per token, as last evaluated"),
-        ("validation loss", number(val), "nats per token, on text that is never trained on"),
+        ("validation loss", number(val), measured),
         ("perplexity", number(perplexity(val), 1) if math.isfinite(val) else dash, "exp(validation loss)"),
         ("tokens/s", speed, "median of the last 20 steps"),
         ("parameters", count(started.n_params) if started else dash, "numbers that are learned"),
@@ -100,20 +105,38 @@ def _facts(history: History, status: Status) -> list[Fact]:
     ]
 
 
+def _read(history: History) -> str:
+    """On how much of the validation text the loss is measured."""
+    started = history.started
+    if started is None or not 0 < started.eval_tokens < started.val_tokens - 1:
+        return "on text that is "
+    return f"on {started.eval_tokens:,} of the {started.val_tokens:,} tokens that are "
+
+
 def recent_speed(history: History) -> float:
     return statistics.median(history.steps["tokens_per_second"][-20:])
 
 
 def seconds_left(history: History) -> float:
-    """Steps left at the pace of the last ones."""
+    """Steps left at the pace of the last ones, and the evaluations and samples left as long as the last one took."""
     speed = recent_speed(history) if history.steps["step"] else 0.0
     if not history.started or not speed or not history.steps_done:
         return math.inf
     tokens_per_step = history.steps["tokens_seen"][-1] / history.steps_done
-    return (history.started.total_steps - history.steps_done) * tokens_per_step / speed
+    steps, total = history.steps_done, history.started.total_steps
+    settings = history.started.config.get("train", {})
+    evaluations = _still_due(steps, total, settings.get("eval_interval", 0))
+    samples = _still_due(steps, total, settings.get("sample_interval", 0) or history.started.steps_per_epoch)
+    watching = evaluations * history.eval_seconds + samples * history.sample_seconds
+    return (total - steps) * tokens_per_step / speed + watching
 
 
-def _message(history: History, status: Status) -> str:
+def _still_due(done: int, total: int, interval: int) -> int:
+    """How often something is still done that is done every so many steps and at the end."""
+    return len(range(-(-done // interval) * interval, total, interval)) + 1 if interval and done < total else 0
+
+
+def _message(name: str, history: History, status: Status) -> str:
     """What the state means and what to do next."""
     if status == "waiting":
         return "Another run is training; this one starts when it has ended."
@@ -123,23 +146,29 @@ def _message(history: History, status: Status) -> str:
         return "The app stopped while this run was training. Resume goes on from its last checkpoint."
     if status == "stopped":
         kept = "the model is kept" if history.steps_done else "nothing had been trained yet"
-        return f"Stopped; {kept}. Resume goes on exactly where it stopped."
-    if history.overfits:
-        return "Overfitting: it now learns the text by heart. The best point is marked, and kept."
+        return f"Stopped; {kept}. Resume goes on exactly where it stopped. {verdict(name, history)}".strip()
     if status == "finished":
-        took = f" in {duration(history.finished.seconds)}" if history.finished else ""
-        reason = " at its target loss" if history.finished and history.finished.reason == "target" else ""
-        return f"Finished{took}{reason}. The model is ready: let it write in the Playground."
+        ready = "The model is ready: let it write in the Playground."
+        return f"{ending(history)} {ready} {verdict(name, history)}".strip()
+    if history.overfits and history.best is not None:
+        step = history.evaluations["step"][history.best]
+        return f"Overfitting: it now learns the text by heart. The best model, of step {step:,.0f}, is marked and kept."
     return ""
 
 
 def samples_data(history: History, most: int = 40) -> list[Sample]:
     """Samples, the newest first."""
     prompt = history.started.config.get("train", {}).get("sample_prompt", "") if history.started else ""
-    return [
+    samples: list[Sample] = [
         {"step": f"{s.step:,}", "epoch": f"{s.epoch:.1f}", "prompt": prompt, "text": s.text}
         for s in reversed(history.samples[-most:])
     ]
+    end = history.finished
+    if end is None or end.best_sample is None or end.best_step is None:
+        return samples
+    epoch = _epoch((end.best_step + 1) * end.tokens_seen / end.steps, history) or 0
+    step = f"{end.best_step:,}, the best model"
+    return [{"step": step, "epoch": f"{epoch:.1f}", "prompt": prompt, "text": end.best_sample}, *samples]
 
 
 def differences(runs: Sequence[tuple[str, History]]) -> Table:

@@ -1,0 +1,46 @@
+"""How a run came out, in sentences: why it ended, which model is the best, and what counting tokens would reach."""
+
+from __future__ import annotations
+
+import math
+
+from gpt_demo.format import duration, number
+from gpt_demo.runs.keeping import BEST
+from gpt_demo.training.history import History
+
+
+def ending(history: History) -> str:
+    """Why and when a finished run ended."""
+    finished, started = history.finished, history.started
+    if finished is None or started is None:
+        return "Finished."
+    after = f"after {finished.steps:,} of {started.total_steps:,} steps and {duration(finished.seconds)}"
+    if finished.reason == "patience":
+        patience = started.config.get("train", {}).get("patience")
+        return f"Ended {after}: {patience} evaluations in a row found no lower validation loss (patience)."
+    if finished.reason == "target":
+        return f"Ended {after}: the validation loss has reached its target."
+    return f"Finished in {duration(finished.seconds)}."
+
+
+def verdict(name: str, history: History) -> str:
+    """Which model of the run is the best, and whether it has learned more than counting tokens gives away."""
+    best = history.best
+    if best is None:
+        return ""
+    step, loss = history.evaluations["step"][best], history.evaluations["val_loss"][best]
+    sentences = []
+    if step < history.steps_done - 1:
+        last = history.evaluations["val_loss"][-1]
+        since = f"; at the end it was {number(last)}" if math.isfinite(last) else ""
+        sentences.append(f"The best model is {name}{BEST}, of step {step:,.0f}: validation loss {number(loss)}{since}.")
+    sentences.append(_against_counting(history, loss))
+    return " ".join(filter(None, sentences))
+
+
+def _against_counting(history: History, loss: float) -> str:
+    rulers = history.started.references if history.started else {}
+    for ruler, counted in (("unigram", "single tokens"), ("bigram", "pairs of tokens")):
+        if ruler in rulers and loss >= rulers[ruler]:
+            return f"That is no better than counting {counted}, which reaches {number(rulers[ruler])} on the same text."
+    return ""
