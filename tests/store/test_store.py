@@ -163,7 +163,7 @@ def test_a_failed_swap_is_undone_at_once(tmp_path: Path, monkeypatch: pytest.Mon
         return rename(path, to)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(PermissionError):
+    with pytest.raises(UserError, match="somebody holds it open"):
         write_folder(target, {"a": b"new"})
     assert (target / "a").read_bytes() == b"old"
 
