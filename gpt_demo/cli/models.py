@@ -94,12 +94,17 @@ def import_(options: argparse.Namespace) -> int:
 def export_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", required=True, metavar="NAME", help="a stored model (see: models)")
     command.add_argument("--to", required=True, metavar="DIR", help="a folder that does not exist yet, or an empty one")
+    command.add_argument(
+        "--format",
+        default="transformers",
+        help="transformers (a folder), book (its model.pth) or gguf (a file for llama.cpp) (default: transformers)",
+    )
 
 
 def export(options: argparse.Namespace) -> int:
     from gpt_demo.exchange.pretrained import export_model
 
-    events = export_model(open_store(), options.model, Path(options.to))
+    events = export_model(open_store(), options.model, Path(options.to), form=options.format)
     return _show(events, options.json, "Stopped; nothing was exported.")
 
 

@@ -23,7 +23,10 @@ from gpt_demo.download.part_file import size_of
 from gpt_demo.errors import UserError, called, quoted
 from gpt_demo.events import Converting, Downloading, Kept, Saved
 from gpt_demo.exchange import hub, openai_release
+from gpt_demo.exchange.book import export_book
+from gpt_demo.exchange.gguf_export import export_gguf
 from gpt_demo.exchange.huggingface import export_stored, read_config
+from gpt_demo.exchange.model_card import model_card
 from gpt_demo.exchange.model_import import convert, open_model
 from gpt_demo.exchange.tensor_files import TORCH_SUFFIXES
 from gpt_demo.exchange.unpacking import unpack
@@ -36,6 +39,7 @@ from gpt_demo.store.store import ModelInfo, ModelStore
 from gpt_demo.text.tokenizer import Tokenizer
 
 SOURCES = ("openai", "huggingface")
+FORMS = ("transformers", "book", "gguf")  # what a model can go out as
 
 Converted = tuple[GPTConfig, Tokenizer]
 Conversion = Generator[Converting, None, Converted]
@@ -221,11 +225,16 @@ def _convert_any(path: Path, target: Path, said: Mapping[str, Any] | None) -> Co
     return (yield from _convert_files(path, target, said))
 
 
-def export_model(store: ModelStore, name: str, target: Path, owner: str | None = None) -> Iterator[Converting | Kept]:
-    """Write a model of the store as a folder that `GPT2LMHeadModel.from_pretrained` opens; it appears when it is whole.
+def export_model(
+    store: ModelStore, name: str, target: Path, owner: str | None = None, form: str = "transformers"
+) -> Iterator[Converting | Kept]:
+    """Write a model of the store as a folder, which appears when it is whole: one that `from_pretrained` opens, or with
+    one file in it, the book's model.pth or a NAME.gguf.
 
-    Raises UserError where there is no such model, or `target` is there and no empty folder.
+    Raises UserError where there is no such model, `form` can't hold it, or `target` is there and no empty folder.
     """
+    if form not in FORMS:
+        raise UserError(f"There is no format called {quoted(form)}. Choose one of {', '.join(FORMS)}.")
     start, info = time.monotonic(), store.get(name, owner)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(f"{target} is already there. Name a folder that does not exist yet, or an empty one.")
@@ -233,9 +242,21 @@ def export_model(store: ModelStore, name: str, target: Path, owner: str | None =
     target.parent.mkdir(parents=True, exist_ok=True)
     check_space(target.parent, 4 * read_description(info.folder)[0].n_params, "The model")
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-        yield from export_stored(info.folder, Path(scratch) / "model")
+        yield from _exporting(form, info, Path(scratch) / "model")
         if target.exists():
             target.rmdir()
         (Path(scratch) / "model").rename(target)
     size = sum(path.stat().st_size for path in target.iterdir())
     yield Kept(info.name, str(target), size, time.monotonic() - start)
+
+
+def _exporting(form: str, info: ModelInfo, folder: Path) -> Iterator[Converting]:
+    if form == "book":
+        yield from export_book(info.folder, folder)
+    elif form == "gguf":
+        yield from export_gguf(info.folder, folder, info.name)
+    else:
+        yield from export_stored(info.folder, folder)
+        tokenizer = Tokenizer.load(info.folder / "tokenizer.json")
+        card = model_card(info.name, info.config, tokenizer, info.about)
+        (folder / "README.md").write_text(card, encoding="utf-8")
