@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+NODE, NPM = PYTHON.with_stem("node"), PYTHON.with_stem("npm")  # come with requirements-dev.txt
 
 
 def main() -> int:
@@ -27,15 +28,13 @@ def main() -> int:
     if task == "cli":
         return install("requirements.txt") or become(PYTHON, "-m", "gpt_demo", *rest)
     if task == "test":
-        return install("requirements-dev.txt") or install_browser() or test(rest)
+        return install("requirements-dev.txt") or install_node_modules() or install_browser() or test(rest)
     return fail(f"Unknown task {task!r}. Use: python3 start.py [app | cli COMMAND ... | test]")
 
 
 def install(requirements: str) -> int:
     """Make .venv hold what the file asks for; a stamp of the requirements makes the next start instant."""
-    files = [ROOT / name for name in ("requirements.txt", requirements)]
-    stamp = VENV / f"installed-{requirements}"
-    wanted = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    stamp, wanted = VENV / f"installed-{requirements}", digest("requirements.txt", requirements)
     if stamp.exists() and stamp.read_text() == wanted:
         return 0
     if not PYTHON.exists() and run(sys.executable, "-m", "venv", VENV):
@@ -46,6 +45,22 @@ def install(requirements: str) -> int:
         return fail("The installation did not work; see the lines above. Check the network and start again.")
     stamp.write_text(wanted)
     return 0
+
+
+def install_node_modules() -> int:
+    """What checks the scripts of the page, as the lock file has it."""
+    stamp, wanted = ROOT / "node_modules" / "installed", digest("package-lock.json")
+    if stamp.exists() and stamp.read_text() == wanted:
+        return 0
+    if run(NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"):
+        return fail("npm could not install what checks the scripts; see the lines above. Check the network, try again.")
+    stamp.write_text(wanted)
+    return 0
+
+
+def digest(*names: str) -> str:
+    """Of these files together."""
+    return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in names)).hexdigest()
 
 
 def install_browser() -> int:
@@ -64,9 +79,16 @@ def install_browser() -> int:
 
 
 def test(rest: list[str]) -> int:
-    """Style, types, then the tests."""
-    checks = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
-    failed = [check[0] for check in checks if not rest and run(PYTHON, "-m", *check)]
+    """Style and types of both halves, then the tests."""
+    checks: dict[str, tuple[str | Path, ...]] = {
+        "ruff check": (PYTHON, "-m", "ruff", "check", "."),
+        "ruff format": (PYTHON, "-m", "ruff", "format", "--check", "."),
+        "mypy": (PYTHON, "-m", "mypy"),
+        "eslint": (NODE, "node_modules/eslint/bin/eslint.js", "assets", "tests", "eslint.config.js"),
+        "tsc": (NODE, "tests/types.js"),
+        "node --test": (NODE, "--test", "--test-reporter=dot", "tests/**/*.test.js"),
+    }
+    failed = [name for name, check in checks.items() if not rest and run(*check)]
     # Two processes: each waits for its own browser most of the time.
     shared = () if rest else ("-n", "2", "--dist", "worksteal")
     code = run(PYTHON, "-m", "pytest", "-q", *shared, *rest)

@@ -21,7 +21,8 @@ function percent(logprob) {
   return `1 in ${odds.toLocaleString("en-GB", odds < 1e6 ? {} : { notation: "compact", compactDisplay: "long" })}`;
 }
 
-// What the colours show: a value of a segment, its class, and the legend ------------------------------------------------
+// What the colours show: a value of a segment, its class, and the legend
+// ------------------------------------------------
 
 const GAINS = [0.5, 2, 4]; // nats; beyond: the strongest colour
 const PROBABILITIES = [0.5, 0.2, 0.05, 0.01, 0.001];
@@ -38,23 +39,61 @@ const shade = (logprob) => `shade-${PROBABILITIES.filter((limit) => Math.exp(log
 const legends = {
   gain: (models) => [
     [h("span", "end", `\u2190 ${models[0]} more probable`)],
-    ...[["first-3", "4 nats and more"], ["first-2", "2"], ["first-1", "0.5"], ["even", "even"], ["second-1", "0.5"], ["second-2", "2"], ["second-3", "4 and more"]],
+    ...[
+      ["first-3", "4 nats and more"],
+      ["first-2", "2"],
+      ["first-1", "0.5"],
+      ["even", "even"],
+      ["second-1", "0.5"],
+      ["second-2", "2"],
+      ["second-3", "4 and more"],
+    ],
     [h("span", "end", `${models[1]} more probable \u2192`)],
   ],
-  probability: () => [["shade-5", "from 50 %"], ["shade-4", "20 %"], ["shade-3", "5 %"], ["shade-2", "1 %"], ["shade-1", "0.1 %"], ["shade-0", "less"]],
-  divergence: () => [["js-0", "below 0.05"], ["js-1", "0.05"], ["js-2", "0.15"], ["js-3", "0.3"], ["js-4", "0.45"], ["js-5", "from 0.6 (most: 0.69)"]],
+  probability: () => [
+    ["shade-5", "from 50 %"],
+    ["shade-4", "20 %"],
+    ["shade-3", "5 %"],
+    ["shade-2", "1 %"],
+    ["shade-1", "0.1 %"],
+    ["shade-0", "less"],
+  ],
+  divergence: () => [
+    ["js-0", "below 0.05"],
+    ["js-1", "0.05"],
+    ["js-2", "0.15"],
+    ["js-3", "0.3"],
+    ["js-4", "0.45"],
+    ["js-5", "from 0.6 (most: 0.69)"],
+  ],
 };
 
 function modesOf(data) {
   const [first, second] = data.models;
   const modes = [
-    { label: "Difference", title: "in log-probability: which model found each piece more probable", color: gainClass, legend: legends.gain },
-    { label: first, title: `how probable ${first} found each piece`, color: (one) => shade(one[1]), legend: legends.probability },
-    { label: second, title: `how probable ${second} found each piece`, color: (one) => shade(one[2]), legend: legends.probability },
+    {
+      label: "Difference",
+      title: "in log-probability: which model found each piece more probable",
+      color: gainClass,
+      legend: legends.gain,
+    },
+    {
+      label: first,
+      title: `how probable ${first} found each piece`,
+      color: (one) => shade(one[1]),
+      legend: legends.probability,
+    },
+    {
+      label: second,
+      title: `how probable ${second} found each piece`,
+      color: (one) => shade(one[2]),
+      legend: legends.probability,
+    },
   ];
   if (data.segments.some((one) => one[5] !== null)) {
     const color = (one) => `js-${DIVERGENCES.filter((limit) => one[5] >= limit).length}`;
-    const title = "Jensen-Shannon divergence of the two distributions over all tokens, in nats: 0 the same, 0.69 nothing in common";
+    const title =
+      "Jensen-Shannon divergence of the two distributions over all tokens, in nats: 0 the same, 0.69 nothing in common";
     modes.push({ label: "Divergence", title, color, legend: legends.divergence });
   }
   return modes;
@@ -73,7 +112,12 @@ function totals(data) {
     const cells = [tokens.toLocaleString("en-GB"), number(loss), number(perplexity, 1), number(bits, 3)];
     return h("tr", "", set(h("th", "", data.models[i]), { scope: "row" }), ...cells.map((cell) => h("td", "", cell)));
   });
-  const table = h("table", "totals", h("thead", "", h("tr", "", set(h("th", "", "Model"), { scope: "col" }), ...heads)), h("tbody", "", ...rows));
+  const table = h(
+    "table",
+    "totals",
+    h("thead", "", h("tr", "", set(h("th", "", "Model"), { scope: "col" }), ...heads)),
+    h("tbody", "", ...rows),
+  );
   return set(h("div", "scroll", table), { tabindex: 0, role: "region", "aria-label": "Totals" });
 }
 
@@ -84,10 +128,16 @@ function readOut(box, data, one) {
   if (!one) return setText(box.firstChild, "Point at a piece of the text, or choose it with the arrow keys.");
   const [text, a, b, n, m, divergence] = one;
   const gain = b - a;
-  const better = Math.abs(gain) < 0.005 ? "equally probable for both" : `${number(Math.abs(gain))} nats more probable for ${data.models[gain > 0 ? 1 : 0]}`;
+  const better =
+    Math.abs(gain) < 0.005
+      ? "equally probable for both"
+      : `${number(Math.abs(gain))} nats more probable for ${data.models[gain > 0 ? 1 : 0]}`;
   const apart = divergence === null ? "" : `; divergence ${number(divergence)}`;
   setText(box.children[0], `\u201c${visible(text)}\u201d: ${better}${apart}`);
-  [[a, n], [b, m]].forEach(([logprob, count], i) => {
+  [
+    [a, n],
+    [b, m],
+  ].forEach(([logprob, count], i) => {
     setText(box.children[1 + i], `${data.models[i]}: ${percent(logprob)} (log ${number(logprob)}, ${counted(count)})`);
   });
 }
@@ -101,7 +151,11 @@ function segmentSpan(one, i) {
 /** The text; `show(i)` is called with the piece that is read. Gives {node, select}. */
 function textBox(data, show) {
   const spans = data.segments.map(segmentSpan);
-  const node = set(h("div", "text", ...spans), { role: "listbox", tabindex: 0, "aria-label": "The text, piece by piece" });
+  const node = set(h("div", "text", ...spans), {
+    role: "listbox",
+    tabindex: 0,
+    "aria-label": "The text, piece by piece",
+  });
   let at = -1;
   function select(i) {
     spans[at]?.setAttribute("aria-selected", "false");
@@ -138,7 +192,7 @@ function coloured(data, box) {
   function choose(mode) {
     box.spans.forEach((span, i) => (span.className = mode.color(data.segments[i])));
     legend.replaceChildren(...mode.legend(data.models).map(([look, words]) => (words ? h("span", look, words) : look)));
-    buttons.forEach((button, i) => button.setAttribute("aria-pressed", modes[i] === mode));
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(modes[i] === mode)));
   }
   choose(modes[0]);
   return [set(h("div", "switch", ...buttons), { role: "group", "aria-label": "What the colours show" }), legend];
@@ -147,7 +201,10 @@ function coloured(data, box) {
 /** The ten pieces in which the models differ most; a click finds the piece in the text. */
 function differences(data, select) {
   const gains = data.segments.map((one, i) => [one[2] - one[1], i]);
-  const most = gains.filter(([gain]) => gain !== 0).sort((x, y) => Math.abs(y[0]) - Math.abs(x[0])).slice(0, 10);
+  const most = gains
+    .filter(([gain]) => gain !== 0)
+    .sort((x, y) => Math.abs(y[0]) - Math.abs(x[0]))
+    .slice(0, 10);
   const rows = most.map(([gain, i]) => {
     const [text, a, b] = data.segments[i];
     const find = set(h("button", "find", visible(text)), { type: "button", title: "show it in the text" });
@@ -158,20 +215,36 @@ function differences(data, select) {
     return h("tr", "", set(h("th", "", find), { scope: "row" }), ...cells);
   });
   const heads = ["Piece", ...data.models, "Difference"].map((label) => set(h("th", "", label), { scope: "col" }));
-  heads[3].title = "of the log-probabilities, in nats: above 0 the second model found it more probable; 0.7 is twice, 2.3 ten times";
+  heads[3].title =
+    "of the log-probabilities, in nats: above 0 the second model found it more probable; 0.7 is twice, 2.3 ten times";
   const table = h("table", "most", h("thead", "", h("tr", "", ...heads)), h("tbody", "", ...rows));
-  return [h("h3", "", "Where they differ most"), set(h("div", "scroll", table), { tabindex: 0, role: "region", "aria-label": "Where they differ most" })];
+  return [
+    h("h3", "", "Where they differ most"),
+    set(h("div", "scroll", table), { tabindex: 0, role: "region", "aria-label": "Where they differ most" }),
+  ];
 }
 
 function contrast(root, data) {
   root.dataset.segments = data?.segments.length ?? 0;
-  if (!data) return root.replaceChildren(h("p", "quiet", "The text is shown here, coloured by which model found each piece more probable."));
+  if (!data)
+    return root.replaceChildren(
+      h("p", "quiet", "The text is shown here, coloured by which model found each piece more probable."),
+    );
   const out = h("div", "read-out", h("p", "piece"), h("p"), h("p"));
   const box = textBox(data, (i) => readOut(out, data, data.segments[i]));
   readOut(out, data, null);
   const cut = data.segments.every((one) => one[5] === null);
-  const note = "The tokenizers differ, so the text is cut where both have a cut; losses per token can\u2019t be compared, bits per byte can.";
-  root.replaceChildren(totals(data), ...(cut ? [h("p", "quiet", note)] : []), ...coloured(data, box), box.node, out, ...differences(data, box.select));
+  const note =
+    "The tokenizers differ, so the text is cut where both have a cut; losses per token can\u2019t be compared, " +
+    "bits per byte can.";
+  root.replaceChildren(
+    totals(data),
+    ...(cut ? [h("p", "quiet", note)] : []),
+    ...coloured(data, box),
+    box.node,
+    out,
+    ...differences(data, box.select),
+  );
 }
 
 add({ contrast });

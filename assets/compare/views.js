@@ -4,6 +4,8 @@
 import { h, set, setText, scrolling, visible } from "../page/dom.js";
 import { add } from "../page/views.js";
 
+/** @import { LossRow } from "../page/protocol.js" */
+
 /** A number with `digits` after the point, as ui/format.py writes it; a dash for what is none. */
 function number(x, digits = 2) {
   if (typeof x !== "number" || !Number.isFinite(x)) return "\u2013";
@@ -17,7 +19,13 @@ const asked = (node, title) => set(node, { title });
 /** Text on one line: line ends and characters that can't be seen are shown, blanks stay. */
 const oneLine = (text) => (text.trim() ? text.split(" ").map(visible).join(" ") : visible(text));
 
-const ROLES = { "thead, tbody": "rowgroup", tr: "row", td: "cell", "tbody th": "rowheader", "thead th": "columnheader" };
+const ROLES = {
+  "thead, tbody": "rowgroup",
+  tr: "row",
+  td: "cell",
+  "tbody th": "rowheader",
+  "thead th": "columnheader",
+};
 
 /** A table that says it is one: on a telephone its cells stand below each other, which would hide it. */
 function named(table) {
@@ -66,9 +74,15 @@ function fill(td, cell, prompt, model, failed) {
   if (!cell) return td.replaceChildren(name, h("span", "quiet", failed ? "\u2013" : "\u2026"));
   const [text, logprob, tokens] = cell;
   const words = text ? h("strong", "", oneLine(text)) : h("span", "quiet", " (ends here)");
-  const title = `mean natural logarithm of the probability of its ${tokens} ${tokens === 1 ? "token" : "tokens"}: 0 is certain, \u22122.3 is 10 % each`;
+  const title =
+    `mean natural logarithm of the probability of its ${tokens} ${tokens === 1 ? "token" : "tokens"}: ` +
+    `0 is certain, \u22122.3 is 10 % each`;
   const begin = h("span", "quiet", prompt.match(/\S{0,24}$/)[0]);
-  td.replaceChildren(name, set(h("span", "", begin, words), { dir: "auto" }), asked(h("span", "logprob", number(logprob)), title));
+  td.replaceChildren(
+    name,
+    set(h("span", "", begin, words), { dir: "auto" }),
+    asked(h("span", "logprob", number(logprob)), title),
+  );
 }
 
 /** {models, failed, prompts, rows: [[[text, logprob, tokens] or null]]}: rows are prompts, columns are models. */
@@ -90,24 +104,41 @@ function completions(root, data) {
 
 // The same text -----------------------------------------------------------------------------------------------------
 
+/** @type {[keyof LossRow, string, number, string][]} */
 const COLUMNS = [
   ["vocabulary", "Vocabulary", 0, "different tokens that its tokenizer knows"],
-  ["train_loss", "Training loss", 2, "nats per token on the first 90 % of the text, from which a model that was trained on it has learned"],
+  [
+    "train_loss",
+    "Training loss",
+    2,
+    "nats per token on the first 90 % of the text, from which a model that was trained on it has learned",
+  ],
   ["val_loss", "Validation loss", 2, "nats per token on the last 10 % of the text"],
-  ["train_perplexity", "Training perplexity", 1, "exp(training loss): among so many equally likely tokens it was as hard to guess"],
+  [
+    "train_perplexity",
+    "Training perplexity",
+    1,
+    "exp(training loss): among so many equally likely tokens it was as hard to guess",
+  ],
   ["val_perplexity", "Validation perplexity", 1, "exp(validation loss)"],
-  ["bits_per_byte", "Bits per byte", 3, "of the last 10 % of the text; the only one of these numbers that models with different tokenizers share"],
+  [
+    "bits_per_byte",
+    "Bits per byte",
+    3,
+    "of the last 10 % of the text; the only one of these numbers that models with different tokenizers share",
+  ],
   ["tokens", "Tokens", 0, "predicted, of both parts"],
   ["reported_loss", "Reported loss", 1, "of OpenAI\u2019s weights on The Verdict, as published, to one digit"],
 ];
 
 function lossTable(rows) {
   const heads = COLUMNS.map(([, label, , title]) => asked(set(h("th", "", label), { scope: "col" }), title));
-  const cells = (row) => COLUMNS.map(([name, label, digits, title]) => {
-    const value = number(row[name], digits);
-    const words = name === "reported_loss" && row[name] ? `about ${value}, reported` : value;
-    return asked(set(h("td", "", words), { "data-label": label }), title);
-  });
+  const cells = (row) =>
+    COLUMNS.map(([name, label, digits, title]) => {
+      const value = number(row[name], digits);
+      const words = name === "reported_loss" && row[name] ? `about ${value}, reported` : value;
+      return asked(set(h("td", "", words), { "data-label": label }), title);
+    });
   const body = rows.map((row) => h("tr", "", set(h("th", "", row.model), { scope: "row" }), ...cells(row)));
   const first = set(h("th", "", "Model"), { scope: "col" });
   return named(h("table", "", h("thead", "", h("tr", "", first, ...heads)), h("tbody", "", ...body)));
@@ -126,7 +157,15 @@ function roundUp(x) {
 }
 
 const MEASURES = {
-  loss: { label: "Loss (nats per token)", bars: [["train_loss", "training"], ["val_loss", "validation"]], mark: "reported_loss", digits: 2 },
+  loss: {
+    label: "Loss (nats per token)",
+    bars: [
+      ["train_loss", "training"],
+      ["val_loss", "validation"],
+    ],
+    mark: "reported_loss",
+    digits: 2,
+  },
   bits: { label: "Bits per byte", bars: [["bits_per_byte", "validation"]], mark: null, digits: 3 },
 };
 
@@ -168,7 +207,7 @@ function chartWithSwitch(rows) {
   });
   function choose(kind) {
     place.replaceChildren(...chart(rows, kind));
-    buttons.forEach((button, i) => button.setAttribute("aria-pressed", Object.keys(MEASURES)[i] === kind));
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(Object.keys(MEASURES)[i] === kind)));
   }
   choose("loss");
   return [set(h("div", "switch", ...buttons), { role: "group", "aria-label": "What the bars show" }), place];
@@ -177,9 +216,15 @@ function chartWithSwitch(rows) {
 /** {rows, text, measured, of, mixed}: the chart, the table, and what can be compared. */
 function losses(root, data) {
   root.dataset.rows = data?.rows.length ?? 0;
-  if (!data?.rows.length) return root.replaceChildren(h("p", "quiet", "How well each model predicts the text is shown here."));
-  const cut = data.measured < data.of ? `the first ${number(data.measured, 0)} of its ${number(data.of, 0)} characters` : `${number(data.of, 0)} characters`;
-  const note = "Losses and perplexities count tokens, so they compare models with the same tokenizer only; bits per byte compare all.";
+  if (!data?.rows.length)
+    return root.replaceChildren(h("p", "quiet", "How well each model predicts the text is shown here."));
+  const cut =
+    data.measured < data.of
+      ? `the first ${number(data.measured, 0)} of its ${number(data.of, 0)} characters`
+      : `${number(data.of, 0)} characters`;
+  const note =
+    "Losses and perplexities count tokens, so they compare models with the same tokenizer only; bits per byte " +
+    "compare all.";
   const words = data.mixed ? `These models have different tokenizers. ${note}` : note;
   root.replaceChildren(
     h("p", "quiet", `${data.text}: ${cut}. The first 90 % count as training, the last 10 % as validation.`),

@@ -2,7 +2,7 @@
 //
 // A row of the table can be chosen: the view's root then says so with the event "choose", {name}.
 
-import { h, set, setText, scrolling } from "../page/dom.js";
+import { find, h, scrolling, set, setText } from "../page/dom.js";
 import { add, facts } from "../page/views.js";
 
 /** A bar with words above it; `share` is null where it is not known. */
@@ -62,8 +62,18 @@ function flow([from, to]) {
   const wide = (n) => (n ?? 5) * 10;
   const [a, b] = [wide(from), wide(to)];
   const svg = (tag, attributes) => set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
-  const picture = svg("svg", { viewBox: "0 0 50 16", class: "flow", "aria-hidden": "true", preserveAspectRatio: "none" });
-  const points = [[25 - a / 2, 0], [25 + a / 2, 0], [25 + b / 2, 16], [25 - b / 2, 16]];
+  const picture = svg("svg", {
+    viewBox: "0 0 50 16",
+    class: "flow",
+    "aria-hidden": "true",
+    preserveAspectRatio: "none",
+  });
+  const points = [
+    [25 - a / 2, 0],
+    [25 + a / 2, 0],
+    [25 + b / 2, 16],
+    [25 - b / 2, 16],
+  ];
   picture.append(svg("polygon", { points: points.map((point) => point.join(",")).join(" ") }));
   return picture;
 }
@@ -73,7 +83,7 @@ const percent = (share) => (share > 0 && share < 0.0005 ? "< 0.1 %" : `${(100 * 
 function part(data) {
   const share = set(h("span", "share", percent(data.share)), { title: "share of all parameters" });
   const meter = h("span", "meter", h("i"));
-  meter.firstChild.style.width = `${100 * data.share}%`;
+  find(meter, "i").style.width = `${100 * data.share}%`;
   meter.setAttribute("aria-hidden", "true");
   const shape = set(h("span", "shape", data.shape), { title: "its shape: in \u00d7 out, + bias" });
   const numbers = set(h("span", "numbers", data.count), { title: "parameters" });
@@ -83,7 +93,8 @@ function part(data) {
 
 function block(data) {
   const { layers, block: inner } = data;
-  const ticks = (tag, name, n) => set(h(tag, name, ...Array.from({ length: n }, () => h("i"))), { "aria-hidden": "true" });
+  const ticks = (tag, name, n) =>
+    set(h(tag, name, ...Array.from({ length: n }, () => h("i"))), { "aria-hidden": "true" });
   const stack = ticks("div", "stack", Math.min(layers, 48));
   const title = h("div", "", h("strong", "", `${layers} ${layers === 1 ? "block" : "equal blocks"}`));
   const words = `${inner.params} parameters each, ${inner.all} in all, ${percent(inner.share)}`;
@@ -91,7 +102,13 @@ function block(data) {
     const parts = inner.parts.filter((one) => one.branch === name).map(part);
     const heads = `attention, ${data.heads} ${data.heads === 1 ? "head" : "heads"} of ${data.head_width}`;
     const label = name === "MLP" ? [name] : [heads, ticks("span", "head-ticks", Math.min(data.heads, 32))];
-    return h("li", "branch", h("div", "branch-name", ...label), h("ol", "parts", ...parts), h("div", "sum", "+ added to the stream"));
+    return h(
+      "li",
+      "branch",
+      h("div", "branch-name", ...label),
+      h("ol", "parts", ...parts),
+      h("div", "sum", "+ added to the stream"),
+    );
   });
   title.append(h("span", "quiet", words));
   return h("li", "block-of", flow([1, 1]), h("div", "block-head", title, stack), h("ol", "branches", ...branches));
@@ -100,20 +117,22 @@ function block(data) {
 add({
   /** {text, note} */
   fit(root, data) {
-    root.replaceChildren(...(data ? [h("p", "fit", h("span", "", data.text), " ", h("span", "quiet", data.note))] : []));
+    root.replaceChildren(
+      ...(data ? [h("p", "fit", h("span", "", data.text), " ", h("span", "quiet", data.note))] : []),
+    );
   },
 
   /** {text, trouble} */
   note(root, data) {
     if (!data) return root.replaceChildren();
     if (!root.firstChild) root.replaceChildren(set(h("p"), { role: "status" }));
-    root.firstChild.className = data.trouble ? "trouble" : "quiet";
+    root.children[0].className = data.trouble ? "trouble" : "quiet";
     setText(root.firstChild, data.text);
   },
 
   /** {head: [[label, title]], groups: [{key, title, rows: [{name, cells, kind}]}], chosen, note} */
   models(root, data) {
-    root.dataset.rows = data ? data.groups.reduce((sum, group) => sum + group.rows.length, 0) : 0;
+    root.dataset.rows = String(data ? data.groups.reduce((sum, group) => sum + group.rows.length, 0) : 0);
     if (!data) return root.replaceChildren();
     const keys = data.groups.map((group) => group.key).join();
     if (root.dataset.keys !== keys) {
@@ -140,15 +159,21 @@ add({
     const [head, parts, numbers, message] = root.children;
     setText(head.firstChild, data.title);
     setText(head.lastChild, data.state);
-    head.lastChild.className = `badge ${data.state}`;
+    head.children[1].className = `badge ${data.state}`;
     if (parts.children.length !== data.parts.length) parts.replaceChildren(...data.parts.map((one) => bar(...one)));
     else data.parts.forEach((one, i) => fillBar(parts.children[i], ...one));
     if (data.facts.length) {
-      const list = facts(data.facts, numbers.firstChild);
-      if (list !== numbers.firstChild) numbers.replaceChildren(list);
+      const list = facts(data.facts, numbers.children[0]);
+      if (list !== numbers.children[0]) numbers.replaceChildren(list);
     } else numbers.replaceChildren();
     setText(message, data.message);
-    message.className = !data.message ? "none" : data.state === "failed" ? "trouble" : data.state === "done" ? "notice" : "quiet";
+    message.className = !data.message
+      ? "none"
+      : data.state === "failed"
+        ? "trouble"
+        : data.state === "done"
+          ? "notice"
+          : "quiet";
   },
 
   /** A model's parts, see gpt_demo/ui/models/architecture.py. */
@@ -156,10 +181,18 @@ add({
     root.dataset.model = data?.name ?? "";
     if (!data) return root.replaceChildren();
     const heading = h("h3", "arch-title", data.name, h("span", "quiet", ` ${data.total} parameters`));
-    const widths = `The stream is ${data.width.toLocaleString("en-GB")} numbers wide; a part\u2019s sketch shows how it widens or narrows.`;
+    const widths =
+      `The stream is ${data.width.toLocaleString("en-GB")} numbers wide; a part\u2019s sketch shows ` +
+      `how it widens or narrows.`;
     const list = h("ol", "arch", ...data.before.map(part), block(data), ...data.after.map(part));
     list.setAttribute("aria-label", `The parts of ${data.name}, in the order of computation`);
     const end = (text) => h("div", "arch-end", text);
-    root.replaceChildren(heading, h("p", "quiet arch-note", widths), end("token ids"), list, end("a score for each token"));
+    root.replaceChildren(
+      heading,
+      h("p", "quiet arch-note", widths),
+      end("token ids"),
+      list,
+      end("a score for each token"),
+    );
   },
 });

@@ -2,11 +2,12 @@
 //
 // The classes belong to assets/playground/lab.css.
 
-import { h } from "./dom.js";
+import { h, set } from "./dom.js";
 
 // Numbers -----------------------------------------------------------------------------------------------------------
 
-/** A probability: "12.3 %", "0.12 %"; "<0.01 %" and ">99.9 %" where nothing or all would be wrong. */
+/** A probability: "12.3 %", "0.12 %"; "<0.01 %" and ">99.9 %" where nothing or all would be wrong.
+ *  @param {number} p */
 export function percent(p) {
   const x = 100 * p;
   if (!Number.isFinite(x)) return "\u2013";
@@ -15,13 +16,18 @@ export function percent(p) {
   return x >= 99.95 ? ">99.9 %" : `${x.toFixed(x >= 0.995 ? 1 : 2)} %`;
 }
 
-/** A number with `digits` after the point, thousands by comma; a dash for what is none. */
+/** A number with `digits` after the point, thousands by comma; a dash for what is none.
+ *  @param {unknown} x */
 export function number(x, digits = 0) {
   if (typeof x !== "number" || !Number.isFinite(x)) return "\u2013";
-  return x.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits }).replace("-", "\u2212");
+  return x
+    .toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits })
+    .replace("-", "\u2212");
 }
 
 // Colours: one hue, five steps and a sixth for hardly anything --------------------------------------------------------
+
+/** @typedef {"probability" | "rank" | "entropy"} Scale */
 
 const STEPS = {
   probability: [0.5, 0.2, 0.05, 0.01, 0.001],
@@ -34,14 +40,16 @@ const LEGENDS = {
   entropy: ["sure: 1.5", "3", "8", "30", "150", "more"],
 };
 
-/** The step of the scale, 5 (probable, first, sure) to 0: class "shade-5". null where nothing is known. */
+/** The step of the scale, 5 (probable, first, sure) to 0: class "shade-5". null where nothing is known.
+ *  @param {Scale} kind @param {unknown} value */
 export function shade(kind, value) {
   if (typeof value !== "number" || Number.isNaN(value)) return null;
   const i = STEPS[kind].findIndex((limit) => (kind === "probability" ? value >= limit : value <= limit));
   return i < 0 ? 0 : 5 - i;
 }
 
-/** The scale with its words, to be put beside what is coloured. */
+/** The scale with its words, to be put beside what is coloured.
+ *  @param {Scale} kind */
 export function legend(kind) {
   const parts = LEGENDS[kind].map((words, i) => h("span", `shade-${5 - i}`, words));
   return h("span", "legend", ...parts);
@@ -51,7 +59,8 @@ export function legend(kind) {
 
 let count = 0;
 
-/** A real button; `title` says what it does in a sentence. */
+/** A real button; `title` says what it does in a sentence.
+ *  @param {string} label @param {string} title @param {(event: MouseEvent) => void} onClick */
 export function button(label, title, onClick, className = "") {
   const node = h("button", className, label);
   node.type = "button";
@@ -60,10 +69,12 @@ export function button(label, title, onClick, className = "") {
   return node;
 }
 
-/** An input with a label that is seen: {node, input}. */
+/** An input with a label that is seen: {node, input}. The attribute `tag` makes another element of it.
+ *  @param {string} label
+ *  @param {Record<string, string | number> & { tag?: "input" | "textarea" | "select" }} attributes */
 export function field(label, attributes = {}, title = "") {
-  const input = document.createElement(attributes.tag ?? "input");
-  for (const [name, value] of Object.entries(attributes)) if (name !== "tag") input.setAttribute(name, value);
+  const { tag = "input", ...others } = attributes;
+  const input = /** @type {HTMLInputElement} */ (set(document.createElement(tag), others));
   input.id ||= `lab-field-${++count}`;
   const text = h("label", "", label);
   text.htmlFor = input.id;
@@ -74,16 +85,19 @@ export function field(label, attributes = {}, title = "") {
 
 /** A line for what went wrong, with a button to try again: {node, show(sentence, retry), hide()}. */
 export function trouble() {
+  /** @type {(() => void) | undefined} */
+  let retrying;
   const words = h("span", "");
-  const again = button("Try again", "Ask once more", () => node.retry?.());
+  const again = button("Try again", "Ask once more", () => retrying?.());
   const node = h("div", "trouble", words, again);
   node.setAttribute("role", "alert");
   node.hidden = true;
   return {
     node,
+    /** @param {string} sentence @param {() => void} [retry] */
     show(sentence, retry) {
       words.textContent = sentence;
-      node.retry = retry;
+      retrying = retry;
       again.hidden = !retry;
       node.hidden = false;
     },

@@ -32,7 +32,7 @@ export class Stepper {
     this.player = button("Play", "Show the steps one after the other", () => (this.timer ? this.pause() : this.play()));
     this.speed = h("select", "");
     this.speed.setAttribute("aria-label", "Speed");
-    this.speed.append(...[1, 2, 5, 10].map((n) => new Option(`${n} step${n > 1 ? "s" : ""}/s`, n)));
+    this.speed.append(...[1, 2, 5, 10].map((n) => new Option(`${n} step${n > 1 ? "s" : ""}/s`, String(n))));
     this.speed.value = "2";
     this.speed.addEventListener("change", () => this.timer && this.play());
     this.movers = [
@@ -47,10 +47,11 @@ export class Stepper {
   }
 
   show(at, steps) {
-    Object.assign(this, { at, steps });
+    this.at = at;
+    this.steps = steps;
     for (const mover of this.movers) mover.disabled = steps === 0;
-    this.range.max = Math.max(1, steps);
-    this.range.value = at + 1;
+    this.range.max = String(Math.max(1, steps));
+    this.range.value = String(at + 1);
     this.count.textContent = steps ? `Step ${at + 1} of ${steps}` : "No step yet";
     this.range.setAttribute("aria-valuetext", this.count.textContent);
     if (this.timer && at >= steps - 1) this.pause();
@@ -83,7 +84,7 @@ function cells(names) {
 
 function table(title, names, rows) {
   const head = h("tr", "", ...names.map((name) => h("th", "", name)));
-  for (const th of head.children) th.scope = "col";
+  for (const th of head.cells) th.scope = "col";
   const caption = h("caption", "", title);
   const node = h("div", "beam-table", h("table", "", caption, h("thead", "", head), h("tbody", "", ...rows)));
   node.tabIndex = 0; // it may be wider than the page: then the keys move it
@@ -107,14 +108,17 @@ const NOTHING = { logprob: "", length: "", score: "" };
 /** The hypotheses by score; choose(node) is called where one is chosen. */
 export class Ranking {
   constructor(choose) {
+    this.nodes = []; // of the rows
     this.rows = Array.from({ length: LISTED }, (_, i) => {
       const row = h("tr", "", ...cells(["rank", "words", "logprob", "length", "score", "kind"]));
-      row.choice = button("", "Show it in the tree", () => choose(row.choice.node), "beam-choose");
-      row.children[1].append(row.choice);
-      row.firstChild.textContent = i + 1;
+      const choice = button("", "Show it in the tree", () => choose(this.nodes[i]), "beam-choose");
+      row.children[1].append(choice);
+      row.children[0].textContent = String(i + 1);
       return row;
     });
-    Object.assign(this, table("Hypotheses by score", ["Rank", "Text", ...NUMBERS, "State"], this.rows));
+    const { node, caption } = table("Hypotheses by score", ["Rank", "Text", ...NUMBERS, "State"], this.rows);
+    this.node = node;
+    this.caption = caption;
   }
 
   /** ranked: [{node, score}]; words(ids, other) writes a text; at least `room` rows stand, so that nothing jumps. */
@@ -125,9 +129,10 @@ export class Ranking {
       const entry = ranked[i];
       row.hidden = i >= Math.max(room, ranked.length);
       row.classList.toggle("none", !entry);
-      row.choice.node = entry?.node;
-      row.choice.disabled = !entry;
-      row.choice.textContent = entry ? words(entry.node.ids, ranked[0].node.ids) : "";
+      const choice = /** @type {HTMLButtonElement} */ (row.querySelector("button"));
+      this.nodes[i] = entry?.node;
+      choice.disabled = !entry;
+      choice.textContent = entry ? words(entry.node.ids, ranked[0].node.ids) : "";
       row.dataset.ids = entry ? entry.node.ids.join() : "";
       const kind = entry && (over && entry.node.kind === "live" ? "not finished" : KINDS[entry.node.kind]);
       const rest = entry ? numbers(entry.node.logprob, entry.node.ids.length, entry.score) : NOTHING;
@@ -140,13 +145,17 @@ export class Ranking {
 export class Paths {
   constructor() {
     this.rows = {};
-    for (const [letter, name] of [["G", "G greedy"], ["S", "S drawn"]]) {
+    for (const [letter, name] of [
+      ["G", "G greedy"],
+      ["S", "S drawn"],
+    ]) {
       const head = h("th", "", name);
       head.scope = "row";
       this.rows[letter] = h("tr", "", head, ...cells(["words", "logprob", "length", "score", "place"]));
       this.rows[letter].dataset.path = letter;
     }
-    Object.assign(this, table("Other paths", ["Path", "Text", ...NUMBERS, "In the tree"], Object.values(this.rows)));
+    const heads = ["Path", "Text", ...NUMBERS, "In the tree"];
+    this.node = table("Other paths", heads, Object.values(this.rows)).node;
   }
 
   /** path: {ids, logprob} or nothing yet; `found` of its tokens are in the tree, which has `steps` columns. */

@@ -1,5 +1,5 @@
-// The panel "beams": a beam search that grows step by step as a tree (beamtree.js), its hypotheses ranked under a length
-// penalty that can be moved afterwards, with the greedy path and a drawn one laid over it.
+// The panel "beams": a beam search that grows step by step as a tree (beamtree.js), its hypotheses ranked under a
+// length penalty that can be moved afterwards, with the greedy path and a drawn one laid over it.
 //
 // lab.state.beams = {beams, length, length_penalty, early}, with prompt, model, seed, stop, and the steps of the panel
 // "write" for the drawn path. lab.commands.beams = {start, stop} for others. Moving the penalty asks nobody.
@@ -7,7 +7,7 @@
 import { h } from "../page/dom.js";
 import { field, number } from "../page/parts.js";
 import { KINDS, Stepper, Ranking, Paths, legend, tell } from "./beamparts.js";
-import { Search, Drawing, pathOf } from "./beamtree.js";
+import { Search, Drawing, pathOf, nodeOf } from "./beamtree.js";
 import { START, addPanel } from "./core.js";
 import { setup, Job, prose, minus, score } from "./setup.js";
 
@@ -87,8 +87,8 @@ class Beams {
 
   look() {
     const words =
-      "how soon all hypotheses share one beginning, so that the alternatives differ in their last words only; where the " +
-      "greedy path (G) is pruned because a token that looked worse led on to better ones.";
+      "how soon all hypotheses share one beginning, so that the alternatives differ in their last words only; " +
+      "where the greedy path (G) is pruned because a token that looked worse led on to better ones.";
     return h("p", "quiet", h("strong", "", "What to look for: "), words);
   }
 
@@ -103,7 +103,7 @@ class Beams {
     const { node, input } = field("Length penalty", { type: "range", min: -2, max: 4, step: 0.1 });
     this.slider = input;
     this.penaltyValue = h("output", "beam-penalty-value mono");
-    node.firstChild.append(" ", this.penaltyValue);
+    node.children[0].append(" ", this.penaltyValue);
     input.addEventListener("input", () => this.set({ length_penalty: Number(input.value) }));
     const words = h("p", "quiet");
     words.append(
@@ -190,7 +190,8 @@ class Beams {
     const words = (ids, other) => this.words(ids, other);
     const ranked = this.step < 0 ? [] : this.search.ranked(this.step, penalty, this.over);
     const leader = ranked[0]?.node ?? null;
-    Object.assign(this, { leader, penaltyNow: penalty });
+    this.leader = leader;
+    this.penaltyNow = penalty;
     this.ranking.show(ranked, words, this.over, beams);
     const overlays = {};
     for (const letter of "GS") {
@@ -201,7 +202,7 @@ class Beams {
     this.drawing.show(this.step, this.search.standing(this.step), leader, overlays);
     if (!this.drawing.reached || this.drawing.reached.step > this.step) this.drawing.reach(leader);
     this.node.dataset.best = leader ? leader.ids.join() : "";
-    this.node.dataset.score = leader ? ranked[0].score : "";
+    this.node.dataset.score = leader ? String(ranked[0].score) : "";
     this.point(this.pointed && this.pointed.step <= this.step ? this.pointed : null);
   }
 
@@ -209,7 +210,7 @@ class Beams {
   point(node, focused = false) {
     this.pointed = node;
     if (focused) this.drawing.reach(node);
-    const active = document.activeElement?.node;
+    const active = nodeOf(document.activeElement);
     const shown = node ?? (active?.step <= this.step ? active : null) ?? this.leader;
     if (!shown?.parent) {
       this.text.textContent = "";
@@ -237,7 +238,7 @@ class Beams {
   }
 
   press(event) {
-    const from = event.target.node;
+    const from = nodeOf(event.target);
     const last = this.search.steps - 1;
     if (!from || event.ctrlKey || event.altKey || event.metaKey) return;
     const inColumn = (by) => this.search.columns[from.step][from.slot + by];
@@ -281,7 +282,10 @@ class Beams {
       if (alive()) this.take(events);
       return alive();
     };
-    const lanes = [{ name: "greedy", greedy: true }, { name: "drawn", steps: lab.steps }];
+    const lanes = [
+      { name: "greedy", greedy: true },
+      { name: "drawn", steps: lab.steps },
+    ];
     await Promise.all([
       lab.run({ ids, count, stop, beams, length_penalty, early_stopping: early }, take),
       lab.run({ ids, count, stop, lanes }, take),

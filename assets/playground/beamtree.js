@@ -4,12 +4,18 @@
 // ("live", "finished" or "pruned"), rank (in its step, by log-probability), parent, children}. In a column the children
 // of one node stand together, in their parents' order: so no two lines cross.
 
-import { h } from "../page/dom.js";
+import { h, within } from "../page/dom.js";
 import { shade } from "../page/parts.js";
 import { minus } from "./setup.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, PITCH, ROW, TOP] = [116, 164, 31, 24]; // of a node, from column to column, from row to row; px
+
+const nodeOfElement = new WeakMap();
+
+/** The node of the tree that an element on the page shows, or null.
+ *  @param {EventTarget | null} target */
+export const nodeOf = (target) => (target && nodeOfElement.get(target)) ?? null;
 
 // What is known -----------------------------------------------------------------------------------------------------
 
@@ -52,9 +58,9 @@ export class Search {
 
   /** What was finished up to this step and what is live in it, the first found first. */
   hypotheses(step) {
-    const finished = this.columns.slice(0, step + 1).flatMap((column) =>
-      column.filter((node) => node.kind === "finished").sort((a, b) => a.rank - b.rank),
-    );
+    const finished = this.columns
+      .slice(0, step + 1)
+      .flatMap((column) => column.filter((node) => node.kind === "finished").sort((a, b) => a.rank - b.rank));
     return [...finished, ...(this.live[step + 1] ?? [])];
   }
 
@@ -68,7 +74,7 @@ export class Search {
   /** The node of each token of a path, as far as the tree has them up to `step`. */
   follow(ids, step) {
     const nodes = [];
-    for (let at = this.root; nodes.length < ids.length; ) {
+    for (let at = this.root; nodes.length < ids.length;) {
       at = at.children.find((child) => child.id === ids[nodes.length] && child.step <= step);
       if (!at) break;
       nodes.push(at);
@@ -101,10 +107,16 @@ export class Drawing {
     this.sheet = h("div", "beam-sheet", this.lines);
     this.scroller = h("div", "beam-scroll", this.sheet);
     this.scroller.setAttribute("role", "group");
-    this.scroller.setAttribute("aria-label", "Search tree: left and right go from step to step, up and down within one");
-    this.sheet.addEventListener("mouseover", (event) => onPoint(event.target.closest(".beam-node")?.node ?? null));
+    this.scroller.setAttribute(
+      "aria-label",
+      "Search tree: left and right go from step to step, up and down within one",
+    );
+    this.sheet.addEventListener("mouseover", (event) => onPoint(nodeOf(within(event, ".beam-node"))));
     this.sheet.addEventListener("mouseleave", () => onPoint(null));
-    this.sheet.addEventListener("focusin", (event) => event.target.node && onPoint(event.target.node, true));
+    this.sheet.addEventListener("focusin", (event) => {
+      const node = nodeOf(event.target);
+      if (node) onPoint(node, true);
+    });
   }
 
   /** An empty sheet with the prompt's end, for columns of up to `rows` nodes. */
@@ -125,8 +137,8 @@ export class Drawing {
   resize() {
     const width = (this.columns.length + 1) * PITCH;
     this.sheet.style.width = `${width}px`;
-    this.lines.setAttribute("width", width);
-    this.lines.setAttribute("height", TOP + this.rows * ROW + 6);
+    this.lines.setAttribute("width", String(width));
+    this.lines.setAttribute("height", String(TOP + this.rows * ROW + 6));
   }
 
   y(node, count) {
@@ -161,7 +173,7 @@ export class Drawing {
     const element = h("button", `beam-node ${node.kind}`, h("code", "", text), h("span", "", minus(node.logprob)));
     element.type = "button";
     element.tabIndex = -1;
-    element.node = node;
+    nodeOfElement.set(element, node);
     element.style.top = `${node.y}px`;
     if (node.kind !== "pruned") element.classList.add(`shade-${shade("probability", Math.exp(node.own))}`);
     element.setAttribute("aria-label", words);
@@ -179,7 +191,9 @@ export class Drawing {
       column.classList.toggle("present", i === step);
       if (i > step) return;
       for (const node of nodes) {
-        const letters = Object.keys(overlays).filter((letter) => overlays[letter].includes(node)).join(" ");
+        const letters = Object.keys(overlays)
+          .filter((letter) => overlays[letter].includes(node))
+          .join(" ");
         node.button.dataset.paths = letters;
         node.button.classList.toggle("greedy", letters.includes("G"));
         node.button.classList.toggle("sampled", letters.includes("S"));

@@ -205,7 +205,7 @@ function chain(lab, say) {
       const { item } = parts.get(name);
       if (list.children[i] !== item) list.insertBefore(item, list.children[i] ?? null);
     });
-    if (document.activeElement !== focused && list.contains(focused)) focused.focus();
+    if (document.activeElement !== focused && list.contains(focused)) /** @type {any} */ (focused).focus();
     for (const part of parts.values()) part.show(state);
   }
 
@@ -254,7 +254,7 @@ export function controls(lab) {
   const source = h("div", "source", model.node, about, prompt.node);
 
   const presets = PRESETS.map(([label, title, steps]) => {
-    const node = button(label, title, () => lab.set({ steps, greedy: false }), "small");
+    const node = button(String(label), String(title), () => lab.set({ steps, greedy: false }), "small");
     return { node, show: (state) => node.setAttribute("aria-pressed", String(!state.greedy && JSON.stringify(state.steps) === JSON.stringify(steps))) };
   });
   const row = h("div", "row presets", ...presets.map(({ node }) => node));

@@ -7,8 +7,8 @@
 // lab.state is plain JSON: everything that determines what is seen, so it can be put into a link.
 // Text of visitors and models reaches the page through textContent only.
 
-import { h } from "../page/dom.js";
-import { vocabulary, decodeRow } from "./sampler.js";
+import { find, h } from "../page/dom.js";
+import { vocabulary, decodeRow } from "./payload.js";
 
 export const STEP_NAMES = ["repetition_penalty", "temperature", "top_k", "top_p", "min_p"];
 export const OFF = { repetition_penalty: 1, temperature: 1, top_k: 0, top_p: 1, min_p: 0 };
@@ -49,7 +49,7 @@ const ANEW = "The server has been restarted since this page was opened. Reload t
 
 /** Whether the server that answers is another one than the page came from. */
 async function isAnew() {
-  const { root = "", api_prefix: prefix = "", app_id: id } = window.gradio_config ?? {};
+  const { root = "", api_prefix: prefix = "", app_id: id } = /** @type {any} */ (window).gradio_config ?? {};
   try {
     const answer = await fetch(`${root}${prefix}/app_id`, { cache: "no-store" });
     return answer.ok && String((await answer.json()).app_id) !== String(id);
@@ -66,6 +66,7 @@ class Lab {
     this.models = [];
     this.opened = new Map(); // model name -> promise of what the server says of it
     this.listeners = [];
+    this.said = h("div", "lab-said");
     this.remote = server;
     this.getValue = getValue;
   }
@@ -179,7 +180,6 @@ function frame(lab) {
   tabs.setAttribute("aria-label", "Playground");
   const bodies = h("div", "lab-bodies");
   lab.tools = h("div", "lab-tools"); // buttons of the extensions
-  lab.said = h("div", "lab-said");
   lab.said.setAttribute("role", "status");
   for (const panel of panels) {
     const tab = h("button", "lab-tab", panel.title);
@@ -193,7 +193,7 @@ function frame(lab) {
       if (!move) return;
       const next = panels[(panels.indexOf(panel) + move + panels.length) % panels.length];
       lab.set({ panel: next.name });
-      tabs.querySelector(`#lab-tab-${next.name}`).focus();
+      find(tabs, `#lab-tab-${next.name}`).focus();
     });
     const body = h("section", "lab-panel");
     body.id = `lab-panel-${panel.name}`;

@@ -28,7 +28,8 @@ export function dartStrip() {
   const story = h("p", "story");
   const node = h("div", "dart-strip", h("div", "flight", flag), h("div", "wall", bar, dart), story);
   bar.setAttribute("role", "img");
-  bar.title = "The distribution as one bar from 0 to 1, the most probable token first; each token is as wide as it is probable";
+  bar.title =
+    "The distribution as one bar from 0 to 1, the most probable token first; each token is as wide as it is probable";
   flag.title = "The number drawn for this position, uniform from 0 to 1; it depends on the seed and the position alone";
   let width = 800;
   new ResizeObserver(([entry]) => (width = entry.contentRect.width || width)).observe(bar);
@@ -49,7 +50,8 @@ export function dartStrip() {
     put(flag, `dart ${u.toFixed(4)}`);
     const now = greedy
       ? `Greedy throws no dart: it takes ${name}.`
-      : `The dart at ${u.toFixed(4)} hits ${name} (id ${hit.id}), which has the bar from ${hit.from.toFixed(4)} to ${hit.to.toFixed(4)}: ${percent(hit.to - hit.from)}.`;
+      : `The dart at ${u.toFixed(4)} hits ${name} (id ${hit.id}), which has the bar from ${hit.from.toFixed(4)} ` +
+        `to ${hit.to.toFixed(4)}: ${percent(hit.to - hit.from)}.`;
     const other = chosen !== null && chosen !== hit.id ? ` In the text stands ${nameOf(chosen)}.` : "";
     put(story, now + other);
     bar.setAttribute("aria-label", now);
@@ -74,17 +76,26 @@ export function dartStrip() {
 const COLUMNS = [
   ["kept", "kept", "Tokens that are not removed, of the whole vocabulary"],
   ["removed", "cut off", "Probability that the tokens removed here had in the stage before"],
-  ["renormalizer", "\u00d7", "What cutting multiplied the probabilities of the others by: 1 / (1 \u2212 what was cut off)"],
+  [
+    "renormalizer",
+    "\u00d7",
+    "What cutting multiplied the probabilities of the others by: 1 / (1 \u2212 what was cut off)",
+  ],
   ["entropy", "entropy", "Entropy of the distribution, in nats"],
   ["perplexity", "perpl.", "Perplexity, exp(entropy): as if so many tokens were equally probable"],
 ];
 const LABELS = { model: "The model", ...STEP_LABELS, greedy: "Greedy" };
 
 export function ledger() {
-  const head = h("tr", "", h("th", "", "stage"), ...COLUMNS.map(([, label, title]) => Object.assign(h("th", "", label), { title })));
-  for (const cell of head.children) cell.scope = "col";
+  const head = h(
+    "tr",
+    "",
+    h("th", "", "stage"),
+    ...COLUMNS.map(([, label, title]) => Object.assign(h("th", "", label), { title })),
+  );
+  for (const cell of head.cells) cell.scope = "col";
   const rows = new Map(["model", ...STEP_NAMES, "greedy"].map((name) => [name, row(name)]));
-  const body = h("tbody", "", ...[...rows.values()].map(({ node }) => node));
+  const body = h("tbody", "", ...[...rows.values()].map(({ line }) => line));
   const caption = h("caption", "spoken", "What each stage of the chain does to the distribution");
   const node = h("table", "ledger", caption, h("thead", "", head), body);
 
@@ -93,9 +104,9 @@ export function ledger() {
     const label = h("th", "", h("span", "", LABELS[name]), " ", setting);
     label.scope = "row";
     const cells = COLUMNS.map(([, , title]) => Object.assign(h("td"), { title }));
-    const node = h("tr", "", label, ...cells);
-    node.dataset.stage = name;
-    return { node, setting, cells };
+    const line = h("tr", "", label, ...cells);
+    line.dataset.stage = name;
+    return { line, setting, cells };
   }
 
   /** `steps`: all five in their order, those that are off too. */
@@ -103,13 +114,13 @@ export function ledger() {
     const byName = new Map(stages.map((stage) => [stage.name, stage]));
     const order = ["model", ...steps.map(({ name }) => name), "greedy"];
     order.forEach((name, i) => {
-      const { node, setting, cells } = rows.get(name);
-      if (body.children[i] !== node) body.insertBefore(node, body.children[i] ?? null);
+      const { line, setting, cells } = rows.get(name);
+      if (body.children[i] !== line) body.insertBefore(line, body.children[i] ?? null);
       const stage = byName.get(name);
       const value = steps.find((step) => step.name === name)?.value;
       const off = value !== undefined && value === OFF[name];
-      node.hidden = name === "greedy" && !stage;
-      node.classList.toggle("off", off || !stage);
+      line.hidden = name === "greedy" && !stage;
+      line.classList.toggle("off", off || !stage);
       put(setting, value === undefined ? "" : stage ? (off ? "off" : String(value)) : "left out");
       const numbers = stage && {
         kept: stage.kept,

@@ -6,7 +6,7 @@
 //   dist.draw();                                     // the settings have changed
 //   dist.stages();                                   // for whoever wants to draw from it
 
-import { h } from "../page/dom.js";
+import { h, set, within } from "../page/dom.js";
 import { percent, number, button } from "../page/parts.js";
 import { put, dartStrip, ledger as ledgerTable } from "./dart.js";
 import * as S from "./sampler.js";
@@ -37,7 +37,7 @@ function bars(take) {
   const top = h("span", "scale");
   const head = h("div", "bar-row bar-head", h("span", "", "token"), h("span", "id", "id"), h("span", "axis", "0", top), h("span", "percent", "model"), h("span", "percent", "drawn"));
   const titles = ["The token, blanks and line ends made visible", "Its number in the vocabulary", "The light bar is the model's own probability, the dark one that after the chain", "Probability the model gives it", "Probability after the chain: what is drawn from"];
-  titles.forEach((title, i) => (head.children[i].title = title));
+  titles.forEach((title, i) => set(head.children[i], { title }));
   let lines = []; // those shown, in their order
   let spare = [];
   let active = -1;
@@ -124,7 +124,7 @@ function bars(take) {
   }
 
   list.addEventListener("pointerover", (event) => {
-    const row = event.target.closest(".bar-row");
+    const row = within(event, ".bar-row");
     if (row) row.title = `Put this token in the text. Model ${exact(row.dataset.raw)}, drawn ${exact(row.dataset.final)}`;
   });
   list.addEventListener("focus", () => active < 0 && list.matches(":focus-visible") && activate(0));
@@ -212,7 +212,7 @@ export function distribution(lab, { take }) {
     clear.disabled = !darts;
     throwThem.disabled = darts >= MOST_DARTS;
     put(result, counts ? thrownWords(counts, stages) : "");
-    const root = node.closest(".lab-dist");
+    const root = /** @type {HTMLElement} */ (node.closest(".lab-dist"));
     Object.assign(root.dataset, { hit, position: view.context.length, darts, chosen: view.chosen ?? "" });
     root.dataset.ms = (performance.now() - began).toFixed(2);
     put(speed, `All ${number(view.row.length)} tokens, computed in your browser in ${number(Number(root.dataset.ms), 0)} ms.`);

@@ -108,7 +108,7 @@ function menu(lab) {
   node.addEventListener("keydown", (event) => {
     if (list.hidden) return;
     const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    const at = items.indexOf(document.activeElement);
+    const at = items.findIndex((item) => item === document.activeElement);
     if (event.key === "Escape") {
       toggle(false);
       opener.focus();
@@ -117,8 +117,8 @@ function menu(lab) {
     } else return;
     event.preventDefault();
   });
-  node.addEventListener("focusout", (event) => !node.contains(event.relatedTarget) && event.relatedTarget && toggle(false));
-  document.addEventListener("pointerdown", (event) => !list.hidden && !node.contains(event.target) && toggle(false));
+  node.addEventListener("focusout", ({ relatedTarget: to }) => to instanceof Node && !node.contains(to) && toggle(false));
+  document.addEventListener("pointerdown", ({ target }) => !list.hidden && target instanceof Node && !node.contains(target) && toggle(false));
   return node;
 }
 

@@ -1,7 +1,7 @@
 // The lanes of a race: what they are in the state, the form that changes one, and what is measured of their tokens.
 //
-// lab.state.lanes is a list of {name, steps: [{name, value}, ...] in their order, greedy, beams, length_penalty}; what a
-// lane does not say is off. It may come from a link, so it is read through lanesOf() only.
+// lab.state.lanes is a list of {name, steps: [{name, value}, ...] in their order, greedy, beams, length_penalty}; what
+// a lane does not say is off. It may come from a link, so it is read through lanesOf() only.
 
 import { h } from "../page/dom.js";
 import { button, field } from "../page/parts.js";
@@ -11,7 +11,13 @@ export const MOST_LANES = 12;
 
 const STEPS = {
   repetition_penalty: ["Repetition penalty", 0.1, 5, 0.05, "Divides the logits of tokens that have occurred; 1 is off"],
-  temperature: ["Temperature", 0, 10, 0.05, "Divides logits: below 1 sharpens, above 1 flattens; 1 is off, 0 is greedy"],
+  temperature: [
+    "Temperature",
+    0,
+    10,
+    0.05,
+    "Divides logits: below 1 sharpens, above 1 flattens; 1 is off, 0 is greedy",
+  ],
   top_k: ["Top-k", 0, 1_000_000, 1, "Only the k most probable tokens can be drawn; 0 is off"],
   top_p: ["Top-p", 0.01, 1, 0.01, "Only the most probable tokens that together reach p can be drawn; 1 is off"],
   min_p: ["Min-p", 0, 1, 0.01, "Only tokens of at least p times the highest probability can be drawn; 0 is off"],
@@ -88,7 +94,11 @@ function stepFields(lane, edit) {
     }, key);
   return allSteps(lane).map(({ name, value }, i, all) => {
     const [label, low, high, step, title] = STEPS[name];
-    const arrows = [[-1, "earlier", "\u2191"], [1, "later", "\u2193"]].map(([by, words, sign]) => {
+    const moves = /** @type {const} */ ([
+      [-1, "earlier", "\u2191"],
+      [1, "later", "\u2193"],
+    ]);
+    const arrows = moves.map(([by, words, sign]) => {
       const key = `${name}-${words}`;
       const arrow = button(sign, `${label} one step ${words}`, () => swap(i, i + by, key), "small");
       arrow.setAttribute("aria-label", `${label} ${words}`);
@@ -96,7 +106,12 @@ function stepFields(lane, edit) {
       arrow.disabled = !all[i + by];
       return arrow;
     });
-    return h("div", "lane-step", numeric(label, title, low, high, step, value, (x) => put(i, x)), ...arrows);
+    return h(
+      "div",
+      "lane-step",
+      numeric(label, title, low, high, step, value, (x) => put(i, x)),
+      ...arrows,
+    );
   });
 }
 
@@ -112,7 +127,7 @@ export function laneForm(lane, { edit, remove, mayBeam }) {
   name.input.addEventListener("change", () => edit(() => ({ name: name.input.value.trim() || "Lane" })));
   const way = field("Strategy", { tag: "select", "data-key": "way" });
   way.input.append(...Object.entries(WAYS).map(([value, words]) => new Option(words, value)));
-  way.input.options[2].disabled = !mayBeam;
+  /** @type {any} */ (way.input).options[2].disabled = !mayBeam;
   way.input.value = lane.beams ? "beams" : lane.greedy ? "greedy" : "draw";
   way.input.addEventListener("change", () => {
     const { value } = way.input;

@@ -53,7 +53,7 @@ const through = (bytes, transform, most) => collect(new Blob([bytes]).stream().p
 export async function write(payload) {
   const json = JSON.stringify(payload);
   const bytes = new TextEncoder().encode(json);
-  if (json.length < LONG || !window.CompressionStream) return `${PREFIX}j${toBase64url(bytes)}`;
+  if (json.length < LONG || !globalThis.CompressionStream) return `${PREFIX}j${toBase64url(bytes)}`;
   return `${PREFIX}z${toBase64url(await through(bytes, new CompressionStream("deflate-raw"), Infinity))}`;
 }
 
@@ -82,7 +82,10 @@ export const isWhole = (low, high) => (x) => Number.isInteger(x) && x >= low && 
 export const isNumber = (low, high) => (x) => typeof x === "number" && x >= low && x <= high;
 export const isList = (most, item) => (x) => Array.isArray(x) && x.length <= most && x.every(item);
 
-const isOneOf = (...values) => (x) => values.includes(x);
+const isOneOf =
+  (...values) =>
+  (x) =>
+    values.includes(x);
 
 const VALUES = {
   repetition_penalty: isNumber(1e-9, 1e9),
@@ -93,7 +96,8 @@ const VALUES = {
 };
 const isStep = (x) => isRecord(x) && Object.hasOwn(VALUES, x.name) && VALUES[x.name](x.value);
 export const isSeed = isWhole(0, LARGEST_SEED);
-export const isSteps = (x) => isList(STEP_NAMES.length, isStep)(x) && new Set(x.map((step) => step.name)).size === x.length;
+export const isSteps = (x) =>
+  isList(STEP_NAMES.length, isStep)(x) && new Set(x.map((step) => step.name)).size === x.length;
 
 /** How tokens were drawn. */
 const isWay = (x) => isRecord(x) && isSteps(x.steps) && isBoolean(x.greedy) && isSeed(x.seed);
@@ -172,6 +176,7 @@ const MENDED = { steps: allSteps, tree: mended };
 
 /** What can be used of a state from outside, and the names of what can't: {state, wrong}. */
 export function clean(raw) {
+  /** @type {Record<string, any>} */
   const state = {};
   const wrong = [];
   for (const key of Object.keys(START)) {

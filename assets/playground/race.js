@@ -3,7 +3,7 @@
 // lab.state.lanes says which (lanes.js), with prompt, model, seed, length and stop of the state. Not in the state: what
 // has been written, which the same settings give again. lab.commands.race = {start, stop} for others.
 
-import { h } from "../page/dom.js";
+import { find, h, within } from "../page/dom.js";
 import { button, percent, number, shade, legend } from "../page/parts.js";
 import { START, addPanel } from "./core.js";
 import { MOST_LANES, lanesOf, summary, laneForm, measure, divergence } from "./lanes.js";
@@ -49,7 +49,7 @@ class LaneCard {
 
   listen() {
     this.text.addEventListener("mouseover", (event) => {
-      const i = this.spans.indexOf(event.target.closest(".token"));
+      const i = this.spans.indexOf(within(event, ".token"));
       if (i >= 0) this.race.point(i);
     });
     this.text.addEventListener("mouseleave", () => this.race.point(-1));
@@ -93,7 +93,7 @@ class LaneCard {
       mayBeam: lanes.every((lane, j) => cards[j] === this || !lane.beams),
     });
     this.form.replaceChildren(form);
-    if (key) (form.querySelector(`[data-key="${key}"]:not(:disabled)`) ?? form.querySelector("input")).focus();
+    if (key) find(form, form.querySelector(`[data-key="${key}"]:not(:disabled)`) ? `[data-key="${key}"]` : "input").focus();
   }
 
   show(lane, i) {
@@ -128,7 +128,7 @@ class LaneCard {
       const words = prose(pieces[i - start], true);
       if (spans[i]?.token === tokens[i] && spans[i].textContent === words) continue;
       const span = h("span", `token shade-${shade("probability", Math.exp(tokens[i].logprob))}`, words);
-      span.token = tokens[i];
+      /** @type {any} */ (span).token = tokens[i];
       span.dataset.id = tokens[i].id;
       span.title = tokenTitle(tokens[i], about);
       if (spans[i]) spans[i].replaceWith(span);
@@ -298,7 +298,8 @@ class Race {
   async work(alive, { about, ids }) {
     const running = [...this.cards];
     running.forEach((card) => card.clear());
-    Object.assign(this, { about, progress: "" });
+    this.about = about;
+    this.progress = "";
     this.point(-1);
     const { length, stop } = this.lab.state;
     await this.lab.run({ ids, lanes: lanesOf(this.lab.state), count: length, stop }, (events, seconds) => {

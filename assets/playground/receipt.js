@@ -2,8 +2,8 @@
 //
 //   const { title, code } = receipt(lab);
 //
-// Everything that comes from the state stands in the code as a Python literal, made by py(): nothing in a prompt, a name
-// or a link can become code.
+// Everything that comes from the state stands in the code as a Python literal, made by py(): nothing in a prompt, a
+// name or a link can become code.
 
 import { START } from "./core.js";
 import { lanesOf } from "./lanes.js";
@@ -18,7 +18,9 @@ export function py(value) {
   if (value === null || value === undefined) return "None";
   if (Array.isArray(value)) return `[${value.map(py).join(", ")}]`;
   if (typeof value === "object") {
-    return `{${Object.entries(value).map(([key, item]) => `${py(key)}: ${py(item)}`).join(", ")}}`;
+    return `{${Object.entries(value)
+      .map(([key, item]) => `${py(key)}: ${py(item)}`)
+      .join(", ")}}`;
   }
   return String(value);
 }
@@ -108,7 +110,10 @@ function written(lab) {
   const parts = partsOf(state);
   if (!parts.length) {
     const now = { steps: lab.steps, greedy: state.greedy, seed: state.seed };
-    return { title: "The text that Write gives with these settings", code: oneWay(state, now, state.length, end(state)) };
+    return {
+      title: "The text that Write gives with these settings",
+      code: oneWay(state, now, state.length, end(state)),
+    };
   }
   const [only] = parts;
   const simple = parts.length === 1 && !Array.isArray(only);
@@ -125,7 +130,8 @@ function raced({ state }) {
     "lanes = [",
     lanes.map((lane) => `    ${py(lane)},`),
     "]",
-    `events = race(model, tokenizer.n_vocab, ids, [*map(lane_of, lanes)], ${py(state.seed)}, ${py(state.length)}, ${end(state)})`,
+    `events = race(model, tokenizer.n_vocab, ids, [*map(lane_of, lanes)], ${py(state.seed)}, ${py(state.length)}, ` +
+      `${end(state)})`,
     "tokens = [[] for _ in lanes]",
     "for event in events:  # a beam search tells its whole path each time",
     "    whole = event.kind == 'beam_lane'",
@@ -146,7 +152,8 @@ function toy({ state }) {
     "",
     `words = ${py(WORDS)}`,
     `logits = torch.tensor(${py(LOGITS)})`,
-    `counts = draw_toy(logits, temperature=${py(temperature)}, top_k=${py(top_k)}, seed=${py(SEED)}, draws=${py(DRAWS)})`,
+    `counts = draw_toy(logits, temperature=${py(temperature)}, top_k=${py(top_k)}, seed=${py(SEED)}, ` +
+      `draws=${py(DRAWS)})`,
     "print(counts)",
     "for word, count in zip(words, counts):",
     "    print(word, count)",

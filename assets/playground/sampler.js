@@ -1,14 +1,17 @@
 // The Playground's arithmetic: every stage of the choice of a token, computed in the browser from one row of logits.
 //
 //   import * as S from "./sampler.js";
-//   const row = S.decodeRow(p.data, p.dtype, p.shift) // p: row_payload() of gpt_demo/ui/playground/payload.py
+//   const row = decodeRow(p.data, p.dtype, p.shift) // payload.js
 //   const stages = S.trace(row, contextIds, [{name: "temperature", value: 0.8}, {name: "top_k", value: 40}]);
 //   S.topRows(stages, 20); S.dart(stages, 0.37); S.drawMany(stages, 1000, seed);
 //
-// Equal to gpt_demo/decoding/transforms.py: logits in float32 as there (Math.fround), probabilities in float64 from them, but in
-// float32 again where top-p and min-p decide what they cut. A row costs one sort when it is first seen; after that no
+// Equal to gpt_demo/decoding/transforms.py: logits in float32 as there (Math.fround), probabilities in float64 from
+// them, but in float32 again where top-p and min-p decide what they cut. A row costs one sort when it is first seen;
+// after that no
 // slider needs one. Tokens are kept in rank order (logit descending, of equal ones the lower id first), a cut keeps a
 // prefix of it, temperature leaves the order alone, and the penalty merges two sequences that stay sorted.
+
+import { Ranking, rankingOf } from "./ranking.js";
 
 const factor = (x) => x >= 1e-9 && x <= 1e9; // beyond that, float32 logits overflow
 const RULES = {
@@ -21,49 +24,7 @@ const RULES = {
 const OFF = { repetition_penalty: 1, temperature: 1, top_k: 0, top_p: 1, min_p: 0 };
 const ROWS_REMEMBERED = 8;
 
-// Rows and vocabularies as they come ------------------------------------------------------------------------------
-
-function bytesOf(base64) {
-  const text = atob(base64);
-  const bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  return bytes;
-}
-
-/** One row of logits, Float32Array (V): little-endian "float32" or "float16", plus `shift`. */
-export function decodeRow(base64, dtype, shift = 0) {
-  const { buffer } = bytesOf(base64);
-  if (dtype !== "float32" && dtype !== "float16") {
-    throw new RangeError(`dtype is ${dtype}; it must be "float32" or "float16".`);
-  }
-  const row = dtype === "float32" ? new Float32Array(buffer) : fromHalves(new Uint16Array(buffer));
-  return shift === 0 ? row : row.map((x) => x + shift);
-}
-
-/** float16 bits to float32: exponent and fraction take float32's places, 2^112 makes up for the exponents' biases. */
-function fromHalves(halves) {
-  const bits = new Uint32Array(halves.length);
-  for (let i = 0; i < bits.length; i++) bits[i] = (halves[i] & 0x7fff) << 13;
-  const values = new Float32Array(bits.buffer);
-  for (let i = 0; i < values.length; i++) {
-    const size = (halves[i] & 0x7c00) === 0x7c00 ? (halves[i] & 0x3ff ? NaN : Infinity) : values[i] * 2 ** 112;
-    values[i] = halves[i] & 0x8000 ? -size : size;
-  }
-  return values;
-}
-
-/** vocabulary_payload() of gpt_demo/ui/playground/payload.py to a function: id -> {text, bytes}, nothing for an unknown id. */
-export function vocabulary({ data, lengths, n }) {
-  const bytes = bytesOf(data);
-  const sizes = new Uint16Array(bytesOf(lengths).buffer);
-  const starts = new Uint32Array(n + 1);
-  for (let id = 0; id < n; id++) starts[id + 1] = starts[id] + sizes[id];
-  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-  return (id) => {
-    const piece = id >= 0 && id < n ? bytes.subarray(starts[id], starts[id + 1]) : bytes.subarray(0, 0);
-    return { text: decoder.decode(piece), bytes: piece };
-  };
-}
+// Texts ---------------------------------------------------------------------------------------------------------
 
 const SHOWN = { " ": "\u00b7", "\n": "\u21b5", "\t": "\u21e5", "\r": "\u240d" };
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Z}]/gu;
@@ -74,7 +35,7 @@ const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 export function visible(bytesOrText) {
   if (typeof bytesOrText === "string") return bytesOrText.replace(UNSEEN, sign);
   let shown = "";
-  for (let i = 0; i < bytesOrText.length; ) {
+  for (let i = 0; i < bytesOrText.length;) {
     const lead = bytesOrText[i];
     const size = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
     try {
@@ -90,71 +51,6 @@ export function visible(bytesOrText) {
 
 const hex = (value, digits) => value.toString(16).toUpperCase().padStart(digits, "0");
 const sign = (character) => SHOWN[character] ?? `<U+${hex(character.codePointAt(0), 4)}>`;
-
-// A ranking: the tokens of a row in order -------------------------------------------------------------------------
-
-/** The first `n` entries count. Tokens with the logit -inf are not in it. */
-class Ranking {
-  constructor(V) {
-    this.n = 0;
-    this.ids = new Int32Array(V); // by rank
-    this.logits = new Float32Array(V); // by rank, descending
-    this.weights = new Float64Array(V); // exp(logit - highest logit), by rank
-    this.places = new Int32Array(V); // by id: its rank, -1 for none; made when first asked for
-    this.placed = false;
-  }
-
-  add(id, logit) {
-    this.ids[this.n] = id;
-    this.logits[this.n++] = logit;
-  }
-
-  /** To be called when all tokens are in. Rounding can make logits equal: then the lower id comes first again. */
-  finish() {
-    const { n, ids, logits, weights } = this;
-    for (let r = 1, from = 0; r < n; r++) {
-      if (logits[r] !== logits[from]) from = r;
-      else if (ids[r] < ids[r - 1]) {
-        while (r + 1 < n && logits[r + 1] === logits[from]) r++;
-        ids.subarray(from, r + 1).sort();
-      }
-    }
-    for (let r = 0; r < n; r++) weights[r] = Math.exp(logits[r] - logits[0]);
-    this.placed = false;
-    return this;
-  }
-
-  place(id) {
-    if (!this.placed) {
-      this.places.fill(-1);
-      for (let r = 0; r < this.n; r++) this.places[this.ids[r]] = r;
-      this.placed = true;
-    }
-    return this.places[id] ?? -1;
-  }
-}
-
-/** The ranking of a row as the model gave it, by one native sort of numbers that hold the logit's bits and the id. */
-function rank(row) {
-  const ranking = new Ranking(row.length);
-  const keys = new Float64Array(row.length);
-  const floats = row.map((x) => x + 0); // -0 becomes 0, its equal
-  const bits = new Uint32Array(floats.buffer);
-  let n = 0;
-  for (let id = 0; id < row.length; id++) {
-    if (!(floats[id] < Infinity)) throw new RangeError("A row of logits holds NaN or infinity.");
-    if (floats[id] === -Infinity) continue;
-    const descending = bits[id] & 0x80000000 ? bits[id] : ~bits[id] & 0x7fffffff;
-    keys[n++] = descending * 2 ** 21 + id; // 32 + 21 bits: all that a float64 holds exactly
-  }
-  if (n === 0) throw new RangeError("A row of logits holds no token that could be chosen.");
-  keys.subarray(0, n).sort();
-  for (let r = 0; r < n; r++) {
-    const id = keys[r] % 2 ** 21;
-    ranking.add(id, floats[id]);
-  }
-  return ranking.finish();
-}
 
 // The stages ------------------------------------------------------------------------------------------------------
 
@@ -269,7 +165,7 @@ const cut = {
 const recent = new Map(); // row -> {model: Stage, spare: [Ranking]}, the last used at the end
 
 function prepare(row) {
-  const ranking = recent.has(row) ? null : rank(row);
+  const ranking = recent.has(row) ? null : rankingOf(row);
   const entry = recent.get(row) ?? { model: new Stage("model", ranking, ranking.n, null), spare: [] };
   recent.delete(row);
   recent.set(row, entry);

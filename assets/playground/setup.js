@@ -74,13 +74,23 @@ export function setup(lab, { extra = [], withLength = true } = {}) {
 // Something that is started, goes on, and can be stopped ------------------------------------------------------------
 
 /**
- * Its buttons, its line of words, its troubles. `root` gets data-state "idle" or "running"; work(alive, prompt) does it,
- * until alive() is false; progress() says how far it has come; key() is a string of all settings that its result has;
- * ended() is called when it is done or stopped; count() is how many tokens it writes at most.
+ * Its buttons, its line of words, its troubles. `root` gets data-state "idle" or "running"; work(alive, prompt)
+ * does it, until alive() is false; progress() says how far it has come; key() is a string of all settings that its
+ * result has; ended() is called when it is done or stopped; count() is how many tokens it writes at most.
  */
 export class Job {
   constructor(lab, root, { label, title, keeps, stale, work, progress, key, ended, count }) {
-    Object.assign(this, { lab, root, stale, work, progress, key, ended, count, going: null, ran: null, said: "" });
+    this.lab = lab;
+    this.root = root;
+    this.stale = stale;
+    this.work = work;
+    this.progress = progress;
+    this.key = key;
+    this.ended = ended;
+    this.count = count;
+    this.going = null;
+    this.ran = null;
+    this.said = "";
     this.startButton = button(label, title, () => this.start(), "primary");
     this.stopButton = button("Stop", keeps, () => this.stop());
     this.status = h("p", "job-status quiet");
@@ -178,19 +188,20 @@ export class Job {
 }
 
 /** What a visitor must know of the context length; nothing where all of it fits. */
-function contextWords(n_ctx, prompt, count) {
-  if (prompt > n_ctx) return `The model sees the last ${number(n_ctx)} of ${number(prompt)} tokens.`;
-  if (prompt + count <= n_ctx + 1) return "";
-  return `Slower from token ${number(n_ctx - prompt + 2)} on: the context is full.`;
+function contextWords(n_ctx, given, count) {
+  if (given > n_ctx) return `The model sees the last ${number(n_ctx)} of ${number(given)} tokens.`;
+  if (given + count <= n_ctx + 1) return "";
+  return `Slower from token ${number(n_ctx - given + 2)} on: the context is full.`;
 }
 
 const CONTEXT =
-  "The model has a fixed number of places for tokens. Behind them the oldest token falls out at each step and all others " +
-  "change their place, so that all of them are computed anew.";
+  "The model has a fixed number of places for tokens. Behind them the oldest token falls out at each step and all " +
+  "others change their place, so that all of them are computed anew.";
 
 // Tokens as text ----------------------------------------------------------------------------------------------------
 
-const UNSEEN = /[\p{Cc}\p{Cs}\p{Co}\p{Zl}\p{Zp}\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/gu;
+const UNSEEN =
+  /[\p{Cc}\p{Cs}\p{Co}\p{Zl}\p{Zp}\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/gu;
 
 /** A text to be read: blanks as blanks, line ends with a sign (and as line ends where `lines`), nothing hidden. */
 export function prose(text, lines = false) {

@@ -15,7 +15,7 @@ const MESSENGER = 2000; // characters from which some programs cut a link
 
 /** Gradio builds a tab when it is first opened: so the Playground has to be opened before it can be restored. */
 function openTab(tries = 400) {
-  const tabs = [...document.querySelectorAll('button[role="tab"]')];
+  const tabs = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll('button[role="tab"]'))];
   const tab = tabs.find((node) => node.textContent.trim() === "Playground");
   if (tab?.getAttribute("aria-selected") === "true" || tries === 0) return;
   tab?.click();
@@ -36,9 +36,14 @@ function accept(lab, raw, what) {
   }
   lab.restore(state);
   const faults = [];
-  if (missing) faults.push(`It was made with the model \u201c${asked}\u201d, which is not here; \u201c${now}\u201d is shown instead.`);
+  if (missing)
+    faults.push(
+      `It was made with the model \u201c${asked}\u201d, which is not here; \u201c${now}\u201d is shown instead.`,
+    );
   if (wrong.length) {
-    faults.push(`Parts of it could not be read and are as at the start: ${wrong.map((key) => NAMES[key] ?? key).join(", ")}.`);
+    faults.push(
+      `Parts of it could not be read and are as at the start: ${wrong.map((key) => NAMES[key] ?? key).join(", ")}.`,
+    );
   }
   lab.say(faults.length ? `${what} was opened. ${faults.join(" ")}` : "", ...(faults.length ? [lab.dismiss()] : []));
 }
@@ -121,7 +126,14 @@ function part(name, title, words, node, ...buttons) {
   const heading = h("h3", "", title);
   heading.id = `lab-share-${name}`;
   node.setAttribute("aria-labelledby", heading.id);
-  const section = h("section", "lab-sheet-part", heading, h("p", "quiet", words), node, h("div", "lab-sheet-row", ...buttons));
+  const section = h(
+    "section",
+    "lab-sheet-part",
+    heading,
+    h("p", "quiet", words),
+    node,
+    h("div", "lab-sheet-row", ...buttons),
+  );
   section.dataset.part = name;
   return section;
 }
@@ -143,9 +155,16 @@ function linkPart(link) {
   const length = node.value.length;
   const words =
     length > MESSENGER
-      ? `It holds everything that is set and written here: ${length.toLocaleString("en-GB")} characters. Some messengers cut so long a link; then send the JSON.`
+      ? `It holds everything that is set and written here: ${length.toLocaleString("en-GB")} characters. Some ` +
+        `messengers cut so long a link; then send the JSON.`
       : "It holds everything that is set and written here; whoever opens it sees the same.";
-  return part("link", "Link", words, node, copyButton(node, () => node.value, "Copy the link"));
+  return part(
+    "link",
+    "Link",
+    words,
+    node,
+    copyButton(node, () => node.value, "Copy the link"),
+  );
 }
 
 function receiptPart(lab) {
@@ -153,13 +172,22 @@ function receiptPart(lab) {
   const node = code(text.length > SHOWN ? `${text.slice(0, SHOWN)}\n# (the whole of it: Copy or Download)` : text);
   const words = `${title}: run it where gpt_demo is installed. The first line it prints: ${first}.`;
   const save = button("Download", "Save as receipt.py", () => download("receipt.py", text, "text/x-python"));
-  return part("python", "Python", words, node, copyButton(node, () => text, "Copy the lines"), save);
+  return part(
+    "python",
+    "Python",
+    words,
+    node,
+    copyButton(node, () => text, "Copy the lines"),
+    save,
+  );
 }
 
 function jsonPart(lab, close) {
   const text = JSON.stringify({ state: lab.state }, null, 1);
   const node = code(text.length > SHOWN ? `${text.slice(0, SHOWN)}\n(the whole of it: Copy or Download)` : text);
-  const save = button("Download", "Save as playground.json", () => download("playground.json", text, "application/json"));
+  const save = button("Download", "Save as playground.json", () =>
+    download("playground.json", text, "application/json"),
+  );
   const input = h("input", "");
   Object.assign(input, { type: "file", accept: ".json,application/json", hidden: true });
   input.addEventListener("change", async () => {
@@ -168,7 +196,16 @@ function jsonPart(lab, close) {
     await openFile(lab, file);
   });
   const load = button("Open a JSON file", "Restore what such a file holds", () => input.click());
-  return part("json", "JSON", "The same as a file.", node, copyButton(node, () => text, "Copy the JSON"), save, load, input);
+  return part(
+    "json",
+    "JSON",
+    "The same as a file.",
+    node,
+    copyButton(node, () => text, "Copy the JSON"),
+    save,
+    load,
+    input,
+  );
 }
 
 async function openFile(lab, file) {
@@ -188,14 +225,21 @@ async function openSheet(lab, opener) {
   sheet.setAttribute("aria-label", "Share");
   sheet.addEventListener("close", () => (sheet.remove(), opener.focus()));
   sheet.addEventListener("click", (event) => event.target === sheet && close());
-  const head = h("header", "lab-sheet-head", h("h2", "", "Share what is on screen"), button("Close", "Close this sheet (Escape)", close));
+  const head = h(
+    "header",
+    "lab-sheet-head",
+    h("h2", "", "Share what is on screen"),
+    button("Close", "Close this sheet (Escape)", close),
+  );
   sheet.append(head, linkPart(await write({ state: lab.state })), receiptPart(lab), jsonPart(lab, close));
   lab.root.append(sheet);
   sheet.showModal();
 }
 
 extend((lab) => {
-  const share = button("Share", "A link to what is on screen, the Python that gives the same tokens, a JSON", () => openSheet(lab, share));
+  const share = button("Share", "A link to what is on screen, the Python that gives the same tokens, a JSON", () =>
+    openSheet(lab, share),
+  );
   lab.tools.append(share);
   lab.dismiss = () => button("OK", "Take this line away", () => lab.say());
   lab.address = new Address(lab);

@@ -1,9 +1,10 @@
-// What the panel "Write" writes, without its page: the model's answer about itself, the prompt's tokens, the tree of what
-// follows them, and the rows of logits asked for so far. lab.state.tree is kept equal to the tree.
+// What the panel "Write" writes, without its page: the model's answer about itself, the prompt's tokens, the tree of
+// what follows them, and the rows of logits asked for so far. lab.state.tree is kept equal to the tree.
 //
 //   const story = new Story(lab);
 //   story.follow(changed);        // -> true if another text begins: then await story.open()
-//   await story.view(at);         // one position: {row, u, context, about, chosen, before}; at: a node of the tree or NEXT
+//   await story.view(at);         // one position: {row, u, context, about, chosen, before}; at: a node of the tree or
+// NEXT
 
 import { stagesOf } from "./dist.js";
 import * as S from "./sampler.js";
@@ -145,7 +146,9 @@ export class Story {
         const request = { model: lab.state.model, ids: this.ids(leaf), first: promptIds.length + unknown };
         const { scores } = await lab.ask("score", request).catch(() => ({ scores: [] }));
         if (!scores.length || tree !== this.tree || nodes !== tree.nodes || !this.ready) return;
-        scores.forEach(([logprob, rank, entropy], i) => (nodes[path[unknown + i]].numbers ??= { logprob, rank, entropy }));
+        scores.forEach(
+          ([logprob, rank, entropy], i) => (nodes[path[unknown + i]].numbers ??= { logprob, rank, entropy }),
+        );
         told();
       }
     }

@@ -4,7 +4,7 @@
 //   const text = textView({ choose(node), enter() });   // node: its index in the tree, or NEXT; enter: to its bars
 //   text.show(prompt, tree, about); text.append(nodes); text.select(node); text.recolour();
 
-import { h } from "../page/dom.js";
+import { h, within } from "../page/dom.js";
 import { percent, number, shade } from "../page/parts.js";
 import { visible } from "./sampler.js";
 import { NEXT } from "./story.js";
@@ -29,11 +29,11 @@ export function textView({ choose, enter }) {
   let chosen = NEXT;
 
   list.addEventListener("click", (event) => {
-    const span = event.target.closest(".tok");
+    const span = within(event, ".tok");
     if (span) choose(span === next ? NEXT : Number(span.dataset.node));
   });
   list.addEventListener("pointerover", (event) => {
-    const span = event.target.closest(".tok");
+    const span = within(event, ".tok");
     if (span && span !== next) span.title = words(Number(span.dataset.node));
   });
   list.addEventListener("keydown", (event) => {

@@ -127,7 +127,7 @@ function table() {
     const bar = h("td", "toy-c2", h("div", "toy-bar", raw, final, mark));
     bar.setAttribute("aria-hidden", "true");
     const node = h("tr", "toy-word", name, h("td", "toy-c1", LOGITS[id].toFixed(2)), bar, ...Object.values(cells));
-    node.dataset.id = id;
+    node.dataset.id = String(id);
     return { node, raw, final, mark, cells };
   });
   const body = h("tbody", "", ...rows.map((entry) => entry.node));
@@ -183,7 +183,12 @@ function strip() {
 /** Asks for the counts that belong to the sliders, a moment after they rest; `show` is called when they came. */
 class Draws {
   constructor(lab, show, fail) {
-    Object.assign(this, { lab, show, fail, counts: null, of: null, timer: 0 });
+    this.lab = lab;
+    this.show = show;
+    this.fail = fail;
+    this.counts = null;
+    this.of = null;
+    this.timer = 0;
   }
 
   static key = ({ temperature, top_k }) => `${temperature} ${top_k}`;

@@ -4,15 +4,16 @@
 //   { nodes: [[parent, id, way], ...], ways: [{steps, greedy, seed}, ...], leaf }
 // A node is a token. Its parent stands before it in the list; parent -1 is the prompt. `way` says how the token was
 // chosen: the index of the settings it was drawn with, or -1 where a person put it there. `leaf` is the node the text
-// shown ends with; -1: the prompt alone. A parent has no two children with the same id, so the same text is the same path.
-// What the model thinks of the tokens (numbers) is not in the JSON: it follows from the ids.
+// shown ends with; -1: the prompt alone. A parent has no two children with the same id, so the same text is the same
+// path. What the model thinks of the tokens (numbers) is not in the JSON: it follows from the ids.
 
 const MOST = 20_000; // nodes
 const EMPTY = { nodes: [], ways: [], leaf: -1 };
 
 export class Tree {
   constructor() {
-    this.nodes = []; // {parent, id, way, children: [index], numbers: {logprob, rank, entropy} of the model's own, u} or null
+    // {parent, id, way, children: [index], numbers: {logprob, rank, entropy} of the model's own, u} or null
+    this.nodes = [];
     this.ways = [];
     this.roots = []; // the prompt's children
     this.leaf = -1;
@@ -27,7 +28,8 @@ export class Tree {
     tree.ways = structuredClone(ways);
     for (const node of nodes) {
       const [parent, id, way] = Array.isArray(node) ? node : [];
-      if (!whole(parent, -1, tree.nodes.length) || !whole(id, 0, 2 ** 21) || !whole(way, -1, ways.length)) throw fault();
+      if (!whole(parent, -1, tree.nodes.length) || !whole(id, 0, 2 ** 21) || !whole(way, -1, ways.length))
+        throw fault();
       if (tree.child(parent, id) >= 0) throw fault();
       tree.add(parent, id, way);
     }
@@ -56,7 +58,8 @@ export class Tree {
       this.nodes[there].numbers ??= numbers;
       return there;
     }
-    if (this.nodes.length >= MOST) throw new Error("There are 20,000 tokens in all branches. Delete some of them first.");
+    if (this.nodes.length >= MOST)
+      throw new Error("There are 20,000 tokens in all branches. Delete some of them first.");
     this.nodes.push({ parent, id, way, children: [], numbers });
     this.children(parent).push(this.nodes.length - 1);
     return this.nodes.length - 1;
@@ -119,11 +122,13 @@ export class Tree {
     const end = gone.has(this.leaf) ? stays : this.leaf;
     this.nodes = [];
     this.roots = [];
-    nodes.forEach(({ parent, id, way, numbers }, i) => gone.has(i) || places.set(i, this.add(places.get(parent), id, way, numbers)));
+    nodes.forEach(
+      ({ parent, id, way, numbers }, i) => gone.has(i) || places.set(i, this.add(places.get(parent), id, way, numbers)),
+    );
     this.leaf = end === this.leaf ? places.get(end) : this.tip(places.get(end));
   }
 
-  /** Sum of the log-probabilities of the tokens to `leaf`, in the model's own distribution; null where one is unknown. */
+  /** Sum of the model's own log-probabilities of the tokens to `leaf`; null where one is unknown. */
   logprob(leaf = this.leaf) {
     let sum = 0;
     for (let at = leaf; at >= 0; at = this.nodes[at].parent) {

@@ -1,8 +1,11 @@
-// A deck of scenes: {title, scenes: [{title, note, show, state, recorded}]}, from the server, a file, a link or the page.
+// A deck of scenes: {title, scenes: [{title, note, show, state, recorded}]}, from the server, a file, a link or the
+// page.
 
 import { OFF } from "../playground/core.js";
 import { clean, isRecord, write } from "../playground/link.js";
 import * as stage from "./stage.js";
+
+/** @import { Scene } from "../page/protocol.js" */
 
 const MOST_SCENES = 100;
 const MOST_BYTES = 20_000_000;
@@ -15,7 +18,13 @@ function checkScene(raw) {
   const { state } = clean(raw.state);
   if (state.steps) state.steps = state.steps.filter((step) => step.value !== OFF[step.name]);
   const known = stage.SHOWS.includes(raw.show);
-  const scene = { title: words(raw.title, 200), note: words(raw.note, 4000), show: known ? raw.show : stage.showOf(state), state };
+  /** @type {Scene} */
+  const scene = {
+    title: words(raw.title, 200),
+    note: words(raw.note, 4000),
+    show: known ? raw.show : stage.showOf(state),
+    state,
+  };
   if (isRecord(raw.recorded) && Object.keys(raw.recorded).length) scene.recorded = raw.recorded;
   return scene;
 }
@@ -26,7 +35,10 @@ export function check(raw) {
     if (!raw.scenes.length || raw.scenes.length > MOST_SCENES) throw new Error();
     return { title: words(raw.title, 200) || "Scenes", scenes: Array.from(raw.scenes, checkScene) };
   } catch {
-    throw new Error(`This is no deck: it must be a JSON {"title", "scenes": [{"title", "note", "state"}, ...]} of 1 to ${MOST_SCENES} scenes.`);
+    throw new Error(
+      `This is no deck: it must be a JSON {"title", "scenes": [{"title", "note", "state"}, ...]} of 1 to ` +
+        `${MOST_SCENES} scenes.`,
+    );
   }
 }
 

@@ -5,24 +5,11 @@ import { button, field } from "../page/parts.js";
 import { download, address } from "../playground/share.js";
 import * as decks from "./deck.js";
 
-export function drawer(presenter) {
-  const title = h("h3", "");
-  const list = h("ol", "drawer-scenes");
-  const said = h("p", "drawer-said");
-  said.setAttribute("role", "status");
+/** What can be done with the deck as a whole: {buttons, link, own(deck)}; attempt(work) says what goes wrong. */
+function tools(presenter, said, attempt) {
   const own = (deck) => {
     [presenter.deck, presenter.own] = [deck, true];
   };
-
-  async function attempt(work) {
-    said.textContent = "";
-    try {
-      await work();
-    } catch (error) {
-      said.textContent = error.message;
-    }
-  }
-
   const input = h("input", "");
   Object.assign(input, { type: "file", accept: ".json,application/json", hidden: true });
   input.addEventListener("change", () =>
@@ -45,7 +32,10 @@ export function drawer(presenter) {
       link.value = address(await decks.link(presenter.deck, presenter.at, presenter.own));
       link.hidden = false;
       link.select();
-      const copied = await navigator.clipboard.writeText(link.value).then(() => true, () => false);
+      const copied = await navigator.clipboard.writeText(link.value).then(
+        () => true,
+        () => false,
+      );
       said.textContent = copied ? "The link is copied." : "The link is selected: copy it.";
     }),
   );
@@ -55,34 +45,50 @@ export function drawer(presenter) {
       presenter.go(0);
     }),
   );
-
-  const name = field("Title", { type: "text", maxlength: 200 });
-  const note = field("Note", { tag: "textarea", maxlength: 4000 });
-  const add = button("Add what the Playground shows", "A new scene behind this one, with the Playground's present settings", () =>
-    attempt(() => {
-      const scene = decks.sceneOf(presenter.lab.state, name.input.value.trim(), note.input.value.trim());
-      const scenes = presenter.deck.scenes.toSpliced(presenter.at + 1, 0, scene);
-      own({ ...presenter.deck, scenes });
-      name.input.value = note.input.value = "";
-      presenter.go(presenter.at + 1);
-    }),
-  );
   const remove = button("Remove this scene", "Take this scene out of the deck", () => {
     if (presenter.deck.scenes.length === 1) return void (said.textContent = "A deck has at least one scene.");
     own({ ...presenter.deck, scenes: presenter.deck.scenes.toSpliced(presenter.at, 1) });
     presenter.go(presenter.at);
   });
+  return { buttons: h("div", "row", open, save, share, standard, remove, input), link, own };
+}
 
-  const node = h(
-    "aside",
-    "present-drawer",
-    title,
-    list,
-    h("div", "row", open, save, share, standard, remove, input),
-    link,
-    said,
-    h("div", "drawer-add", name.node, note.node, add),
+/** The form for a new scene. */
+function adding(presenter, attempt, own) {
+  const name = field("Title", { type: "text", maxlength: 200 });
+  const note = field("Note", { tag: "textarea", maxlength: 4000 });
+  const add = button(
+    "Add what the Playground shows",
+    "A new scene behind this one, with the Playground's present settings",
+    () =>
+      attempt(() => {
+        const scene = decks.sceneOf(presenter.lab.state, name.input.value.trim(), note.input.value.trim());
+        const scenes = presenter.deck.scenes.toSpliced(presenter.at + 1, 0, scene);
+        own({ ...presenter.deck, scenes });
+        name.input.value = note.input.value = "";
+        presenter.go(presenter.at + 1);
+      }),
   );
+  return h("div", "drawer-add", name.node, note.node, add);
+}
+
+export function drawer(presenter) {
+  const title = h("h3", "");
+  const list = h("ol", "drawer-scenes");
+  const said = h("p", "drawer-said");
+  said.setAttribute("role", "status");
+
+  async function attempt(work) {
+    said.textContent = "";
+    try {
+      await work();
+    } catch (error) {
+      said.textContent = error.message;
+    }
+  }
+
+  const { buttons, link, own } = tools(presenter, said, attempt);
+  const node = h("aside", "present-drawer", title, list, buttons, link, said, adding(presenter, attempt, own));
   node.hidden = true;
   node.setAttribute("aria-label", "Scenes");
 

@@ -12,7 +12,9 @@ const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2,
 
 class Player {
   constructor(lab, state, about, ids) {
-    Object.assign(this, { lab, about, ids });
+    this.lab = lab;
+    this.about = about;
+    this.ids = ids;
     this.state = { ...START, ...state, model: about.model };
   }
 
@@ -43,8 +45,18 @@ class Player {
     const events = await this.run({ lanes, count });
     return lanes.map((_, lane) => {
       const tokens = events.filter((event) => event.event === "drawn" && event.lane === lane);
-      const texts = this.lab.pieces(tokens.map((token) => token.id), this.about);
-      return tokens.map(({ id, u, logprob, raw_logprob, rank }, i) => ({ id, text: texts[i], u, logprob, raw_logprob, rank }));
+      const texts = this.lab.pieces(
+        tokens.map((token) => token.id),
+        this.about,
+      );
+      return tokens.map(({ id, u, logprob, raw_logprob, rank }, i) => ({
+        id,
+        text: texts[i],
+        u,
+        logprob,
+        raw_logprob,
+        rank,
+      }));
     });
   }
 }
@@ -55,11 +67,20 @@ const stageOf = (stage, shown) => {
   const probabilities = shown.map((id) => stage.probability(id));
   const left = 1 - probabilities.reduce((sum, p) => sum + p, 0);
   const others = stage.kept > shown.filter((id) => stage.rank(id) >= 0).length ? Math.max(0, left) : 0; // not 1e-16
-  return { name: stage.name, kept: stage.kept, removed_mass: stage.removedMass, entropy: stage.entropy, probabilities, others };
+  return {
+    name: stage.name,
+    kept: stage.kept,
+    removed_mass: stage.removedMass,
+    entropy: stage.entropy,
+    probabilities,
+    others,
+  };
 };
 
 function distributionOf(player, row, steps, greedy, u) {
-  const obeyed = steps.filter((step) => step.value !== OFF[step.name] && (!greedy || step.name === "repetition_penalty"));
+  const obeyed = steps.filter(
+    (step) => step.value !== OFF[step.name] && (!greedy || step.name === "repetition_penalty"),
+  );
   const stages = S.trace(row, player.ids.slice(-player.about.n_ctx), obeyed);
   const [model, last] = [stages[0], stages.at(-1)];
   const shown = S.topRows([model], ROWS).rows.map((entry) => entry.id);
@@ -75,7 +96,7 @@ function distributionOf(player, row, steps, greedy, u) {
   };
 }
 
-async function distribution(player) {
+async function nextToken(player) {
   const { model, seed, steps, greedy } = player.state;
   const isGreedy = greedy || steps.some(({ name, value }) => name === "temperature" && value === 0);
   const { row, dart } = await player.lab.row(player.ids, model, seed);
@@ -85,40 +106,55 @@ async function distribution(player) {
 
 // Texts ---------------------------------------------------------------------------------------------------------------
 
-async function text(player) {
+async function textOf(player) {
   const { steps, greedy, length } = player.state;
   const [tokens] = await player.drawn([{ name: "", steps, greedy }], length);
   return { data: { ...player.data, tokens } };
 }
 
-async function lanes(player) {
+async function lanesLive(player) {
   const plain = lanesOf(player.state).filter((lane) => !lane.beams);
   const drawn = await player.drawn(plain, player.state.length);
   return { data: { ...player.data, lanes: plain.map(({ name }, i) => ({ name, tokens: drawn[i] })) } };
 }
 
-async function beams(player) {
+async function beamsOf(player) {
   const { beams: search, steps: settings } = player.state;
   const { beams: count, length, length_penalty, early } = { ...START.beams, ...search };
   const events = await player.run({ beams: count, count: length, length_penalty, early_stopping: early });
   const node = ({ ids, parent, logprob }) => ({ ...player.piece(ids.at(-1)), parent, logprob });
   const path = (ids, logprob) => ({ ids, texts: player.lab.pieces(ids, player.about), logprob });
-  const steps = events.map(({ live, finished, pruned }) => ({ live: live.map(node), finished: finished.map(node), pruned: pruned.map(node) }));
-  const beside = await player.drawn([{ name: "greedy", greedy: true }, { name: "drawn", steps: settings }], length);
+  const steps = events.map(({ live, finished, pruned }) => ({
+    live: live.map(node),
+    finished: finished.map(node),
+    pruned: pruned.map(node),
+  }));
+  const beside = await player.drawn(
+    [
+      { name: "greedy", greedy: true },
+      { name: "drawn", steps: settings },
+    ],
+    length,
+  );
   const sum = (tokens) => tokens.reduce((total, token) => total + token.raw_logprob, 0);
-  const [greedy, drawn] = beside.map((tokens) => path(tokens.map((token) => token.id), sum(tokens)));
+  const [greedy, drawn] = beside.map((tokens) =>
+    path(
+      tokens.map((token) => token.id),
+      sum(tokens),
+    ),
+  );
   const best = events.at(-1).best.map(({ ids, logprob }) => path(ids, logprob));
   return { data: { ...player.data, steps, best, beside: { greedy, drawn } } };
 }
 
 const LIVE = {
   tokens: async (player) => ({ data: player.data }),
-  logits: distribution,
-  softmax: distribution,
-  distribution,
-  text,
-  lanes,
-  beams,
+  logits: nextToken,
+  softmax: nextToken,
+  distribution: nextToken,
+  text: textOf,
+  lanes: lanesLive,
+  beams: beamsOf,
 };
 
 export const ask = async (lab, show, state) => LIVE[show](await Player.of(lab, state));

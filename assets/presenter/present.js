@@ -35,7 +35,13 @@ function beside(node) {
 
 class Presenter {
   constructor(lab, opener) {
-    Object.assign(this, { lab, opener, deck: null, own: false, at: 0, turns: 0, open: false });
+    this.lab = lab;
+    this.opener = opener;
+    this.deck = null;
+    this.own = false;
+    this.at = 0;
+    this.turns = 0;
+    this.open = false;
     this.build();
   }
 
@@ -60,7 +66,20 @@ class Presenter {
     const full = button("Full screen", "Fill the screen (F)", () => this.fill());
     const leave = button("Leave", "Back to the Playground (Escape)", () => this.close());
     const head = h("header", "present-head", this.title, this.badge);
-    const foot = h("footer", "present-foot", this.before, this.count, this.after, h("span", "present-gap"), this.again, this.now, take, this.list, full, leave);
+    const foot = h(
+      "footer",
+      "present-foot",
+      this.before,
+      this.count,
+      this.after,
+      h("span", "present-gap"),
+      this.again,
+      this.now,
+      take,
+      this.list,
+      full,
+      leave,
+    );
     this.node = h("div", "lab-present", head, this.picture, this.sliders, this.trouble, this.note, foot);
     this.node.tabIndex = -1;
     this.node.setAttribute("role", "dialog");
@@ -153,7 +172,7 @@ class Presenter {
     this.before.disabled = this.at === 0;
     this.after.disabled = this.at === n - 1;
     this.picture.scrollTop = 0;
-    this.node.dataset.scene = this.at + 1;
+    this.node.dataset.scene = String(this.at + 1);
     this.node.dataset.show = this.scene.show;
     this.drawer.draw();
     this.live = null;
@@ -182,7 +201,8 @@ class Presenter {
     if (show === "toy") return this.draw({ toy: state.toy ?? START.toy }, "computed");
     if (recorded) this.draw(recorded, "recorded");
     if (this.canAsk && (live.quick(show) || !recorded)) return this.ask();
-    if (!recorded) this.fail("This scene has no recording, and its model is not here. Choose another model for it, or record it.");
+    if (!recorded)
+      this.fail("This scene has no recording, and its model is not here. Choose another model for it, or record it.");
   }
 
   draw(data, source) {
@@ -266,7 +286,11 @@ extend((lab) => {
       lab.say(error.message, lab.dismiss());
     }
   };
-  const opener = button("Present", "Scenes in large type, for a class: arrow keys turn, F fills the screen, Escape leaves", () => open());
+  const opener = button(
+    "Present",
+    "Scenes in large type, for a class: arrow keys turn, F fills the screen, Escape leaves",
+    () => open(),
+  );
   const presenter = new Presenter(lab, opener);
   lab.tools.append(opener);
   lab.present = ({ at, deck }) => open(Number(at), deck ?? null);

@@ -80,8 +80,15 @@ class Chart {
   }
 
   choices() {
-    const axes = [["tokens", "Tokens"], ["epoch", "Epochs"], ["step", "Steps"]];
-    const scales = [["linear", "Linear"], ["log", "Log"]];
+    const axes = [
+      ["tokens", "Tokens"],
+      ["epoch", "Epochs"],
+      ["step", "Steps"],
+    ];
+    const scales = [
+      ["linear", "Linear"],
+      ["log", "Log"],
+    ];
     this.axes = choice(`${this.id}-axis`, "x axis", axes, "tokens", (axis) => this.change(() => (this.axis = axis)));
     const loss = choice(`${this.id}-scale`, "Loss scale", scales, "linear", (value) =>
       this.change(() => (this.log.loss = value === "log")),

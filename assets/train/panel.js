@@ -45,7 +45,7 @@ export class Panel {
     this.gutter = references.length > 0 && width >= 860;
     this.bottom = height - (this.big ? 42 : 22);
     this.right = width - (this.gutter ? 206 : 8);
-    const rows = (log ? logTicks : linearTicks)(...domain, this.big ? 5 : 3);
+    const rows = (log ? logTicks : linearTicks)(domain[0], domain[1], this.big ? 5 : 3);
     const known = this.big || series.some((line) => extent([line.values]));
     const rowTexts = known ? tickTexts(rows) : [];
     this.left = 12 + LETTER * Math.max(2, ...rowTexts.map((text) => text.length));
@@ -156,7 +156,10 @@ export class Panel {
     const room = this.right - start > text.length * LETTER;
     const place = room ? [start + 6, "start"] : [this.right - 4, "end"];
     const rows = Array.from({ length: Math.floor((this.bottom - 32) / 8) + 1 }, (_, i) => 24 + 8 * i);
-    this.label(text, rows.map((y) => [place[0], y, place[1]]));
+    this.label(
+      text,
+      rows.map((y) => [place[0], y, place[1]]),
+    );
   }
 
   drawMarks(view) {
@@ -173,9 +176,16 @@ export class Panel {
 
   labelBest(best, x, y) {
     const places = [
-      [x, y - 13, "middle"], [x, y + 23, "middle"], [x - 8, y + 23, "end"], [x + 12, y + 4, "start"],
-      [x + 8, y - 12, "start"], [x, y - 30, "middle"], [x, y + 38, "middle"],
-      [x + 8, y - 13, "end"], [x + 8, y - 30, "end"], [x + 8, y + 38, "end"], // at the right edge
+      [x, y - 13, "middle"],
+      [x, y + 23, "middle"],
+      [x - 8, y + 23, "end"],
+      [x + 12, y + 4, "start"],
+      [x + 8, y - 12, "start"],
+      [x, y - 30, "middle"],
+      [x, y + 38, "middle"],
+      [x + 8, y - 13, "end"],
+      [x + 8, y - 30, "end"],
+      [x + 8, y + 38, "end"], // at the right edge
     ];
     this.label(`best ${format(best.val_loss)}`, places, "tc-halo tc-strong");
   }
@@ -192,7 +202,10 @@ export class Panel {
         continue;
       }
       const text = this.width > 560 ? words.join(": ") : words.at(-1);
-      this.label(`${text} ${format(loss)}`, [-6, 15].map((dy) => [this.right - 2, y + dy, "end"]));
+      this.label(
+        `${text} ${format(loss)}`,
+        [-6, 15].map((dy) => [this.right - 2, y + dy, "end"]),
+      );
     }
   }
 

@@ -41,7 +41,8 @@ export function usualMaximum({ column, values }) {
   return Math.max(percentile98(values), values.find(Number.isFinite) ?? NaN);
 }
 
-/** A little room above and below; never an empty range. */
+/** A little room above and below; never an empty range.
+ *  @returns {[number, number]} */
 export function padded(lo, hi, log, room = 0.06) {
   if (log) {
     const factor = Math.max((hi / lo) ** room, 1.02);

@@ -24,6 +24,8 @@ export function allSeries(data) {
   return list;
 }
 
+/** What the y axis of a panel shows.
+ *  @returns {[number, number]} */
 export function yDomain(panel, series, data, log) {
   const columns = series.map((line) => line.values);
   const range = extent(columns, log);

@@ -1,6 +1,7 @@
 """What the page gets so that its sliders need no server: a row of logits, and the texts of all tokens.
 
-assets/playground/sampler.js reads both and computes from them what `gpt_demo.decoding.transforms.trace` computes here.
+assets/playground/payload.js reads both, and sampler.js computes from them what `gpt_demo.decoding.transforms.trace`
+computes here.
 """
 
 from __future__ import annotations

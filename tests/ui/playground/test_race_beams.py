@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from browser import App, Visitor, start_app
+from node import Node, module
 from playwright.sync_api import Browser, Locator, Page, Request, expect
 
 from gpt_demo.decoding.beams import BeamsAdvanced, BeamsNow, Hypothesis, beam_search
@@ -20,10 +21,9 @@ from gpt_demo.decoding.race import Drawn, lane_of, race
 from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.store.folder import save_model
 from gpt_demo.text.tokenizer import byte_level
-from gpt_demo.ui import scripts
 from gpt_demo.ui.playground.payload import row_payload
 
-pytest_plugins = ["browser"]
+pytest_plugins = ["browser", "node"]
 pytestmark = pytest.mark.browser
 
 PROMPT = "Nell looked at the"
@@ -582,16 +582,17 @@ def test_they_fit_a_telephone_and_a_screen(app: App, page: Page) -> None:
     run(page.locator(".beams"))
 
 
-def test_the_pages_dart_is_the_servers(app: App, page: Page) -> None:
+def test_the_pages_dart_is_the_servers(node: Node) -> None:
+    modules = f"Promise.all([{module('playground/sampler.js')}, {module('playground/payload.js')}])"
     generator, draw = torch.Generator().manual_seed(4), random.Random(4)
     for V, scale in ((9, 2.0), (257, 3.0), (3000, 8.0)):
         logits = (torch.randn(V, generator=generator) * scale).round(decimals=1)  # with ties
         us = [0.0, 0.999999, *(draw.random() for _ in range(200))]
-        ids = page.evaluate(
-            """([{data, dtype, shift}, us]) => SAMPLER.then((S) => {
-              const stages = S.trace(S.decodeRow(data, dtype, shift), [], []);
+        ids = node.evaluate(
+            """([{data, dtype, shift}, us]) => MODULES.then(([S, P]) => {
+              const stages = S.trace(P.decodeRow(data, dtype, shift), [], []);
               return us.map((u) => S.dart(stages, u).id);
-            })""".replace("SAMPLER", scripts.module("playground/sampler.js")),
+            })""".replace("MODULES", modules),
             [row_payload(logits), us],
         )
         assert ids == [hit(logits.double().softmax(0), u) for u in us]

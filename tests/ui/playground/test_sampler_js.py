@@ -1,4 +1,4 @@
-"""The page's arithmetic in a real browser against the server's: the same cuts, probabilities, darts and texts."""
+"""The page's arithmetic against the server's: the same cuts, probabilities, darts and texts."""
 
 from __future__ import annotations
 
@@ -13,38 +13,36 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from drawn import bare_page
-from playwright.sync_api import Browser, Page
+from node import Node, module
 from torch import Tensor
 
 from gpt_demo.decoding.transforms import MinP, RepetitionPenalty, Stage, Temperature, TopK, TopP, Transform, trace
 from gpt_demo.errors import UserError
 from gpt_demo.text.tokenizer import make
-from gpt_demo.ui import scripts
 from gpt_demo.ui.playground.payload import row_payload, vocabulary_payload
 
-pytest_plugins = ["browser"]
+pytest_plugins = ["node"]
 NO_IDS = torch.empty(1, 0, dtype=torch.int64)
 TRANSFORMS: dict[str, type[Any]] = {t.name: t for t in (RepetitionPenalty, Temperature, TopK, TopP, MinP)}
 
 Steps = list[tuple[str, float]]
 
-# Everything the tests ask of the page; arrays cross as base64, since JSON of 50,257 numbers is slow.
+# Everything the tests ask of it; arrays cross as base64, since JSON of 50,257 numbers is slow.
 HARNESS = """
-window.pack = (array) => {
+globalThis.pack = (array) => {
   const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
   let text = "";
   for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
   return btoa(text);
 };
-window.load = (payload) => (window.row = S.decodeRow(payload.data, payload.dtype, payload.shift));
-window.traced = (ids, steps) => S.trace(row, ids, steps.map(([name, value]) => ({ name, value })));
-window.told = (stages, all) => stages.map((s, i) => ({
+globalThis.load = (payload) => (globalThis.row = P.decodeRow(payload.data, payload.dtype, payload.shift));
+globalThis.traced = (ids, steps) => S.trace(row, ids, steps.map(([name, value]) => ({ name, value })));
+globalThis.told = (stages, all) => stages.map((s, i) => ({
   name: s.name, kept: s.kept, removedMass: s.removedMass, renormalizer: s.renormalizer, entropy: s.entropy,
   perplexity: s.perplexity, order: all ? [...s.ranking.ids.subarray(0, s.kept)] : null,
   probabilities: all || i === stages.length - 1 ? pack(s.probabilities) : null,
 }));
-window.refusal = (f) => { try { f(); } catch (error) { return error.message; } };
+globalThis.refusal = (f) => { try { f(); } catch (error) { return error.message; } };
 """
 
 
@@ -58,11 +56,12 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def page(chromium: Browser) -> Iterator[Page]:
-    with bare_page(chromium) as page:
-        page.evaluate(f"{scripts.module('playground/sampler.js')}.then((S) => {{ window.S = S; }})")
-        page.add_script_tag(content=HARNESS)
-        yield page
+def js(node: Node) -> Node:
+    """With the sampler as S, the decoding of what is sent as P, and what the tests ask of it."""
+    parts = ", ".join(module(f"playground/{name}.js") for name in ("sampler", "payload"))
+    node.evaluate(f"Promise.all([{parts}]).then(([S, P]) => void Object.assign(globalThis, {{ S, P }}))")
+    node.evaluate(f"(() => {{ {HARNESS} }})()")
+    return node
 
 
 # Rows, settings, and the comparison -----------------------------------------------------------------------------------
@@ -130,10 +129,10 @@ def check_stage(ours: dict[str, Any], theirs: Stage) -> None:
     assert ours["entropy"] == pytest.approx(-(p[p > 0] * np.log(p[p > 0])).sum(), rel=1e-9, abs=1e-12)
 
 
-def compare(page: Page, payload: dict[str, Any], row: Tensor, cases: list[tuple[list[int], Steps]]) -> int:
+def compare(js: Node, payload: dict[str, Any], row: Tensor, cases: list[tuple[list[int], Steps]]) -> int:
     """Every case on this row in the page against the server; how many stages kept another number of tokens."""
-    page.evaluate("payload => { load(payload); }", payload)
-    told = page.evaluate(
+    js.evaluate("payload => { load(payload); }", payload)
+    told = js.evaluate(
         "([cases, all]) => cases.map(([ids, steps]) => told(traced(ids, steps), all))", [cases, len(row) <= 300]
     )
     differing = 0
@@ -147,30 +146,27 @@ def compare(page: Page, payload: dict[str, Any], row: Tensor, cases: list[tuple[
     return differing
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("kind", ["flat", "peaked", "ties", "holes"])
 @pytest.mark.parametrize(("n_vocab", "count"), [(9, 40), (300, 25), (50257, 8)])
-def test_every_stage_equals_the_servers(page: Page, kind: str, n_vocab: int, count: int) -> None:
+def test_every_stage_equals_the_servers(js: Node, kind: str, n_vocab: int, count: int) -> None:
     rng = random.Random(f"{kind} {n_vocab}")
     row = make_row(kind, n_vocab)
     cases = [(make_ids(rng, n_vocab), make_steps(rng, n_vocab)) for _ in range(count)]
-    differing = compare(page, row_payload(row), row, cases)
+    differing = compare(js, row_payload(row), row, cases)
     assert differing == 0 or n_vocab > 10_000
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("kind", ["flat", "peaked", "holes"])
-def test_a_float16_row_gives_what_the_server_makes_of_the_same_row(page: Page, kind: str) -> None:
+def test_a_float16_row_gives_what_the_server_makes_of_the_same_row(js: Node, kind: str) -> None:
     rng = random.Random(kind)
     row = make_row(kind, 50257)
     cases = [(make_ids(rng, 50257), make_steps(rng, 50257)) for _ in range(4)]
     payload = row_payload(row, "float16")
     values = torch.from_numpy(np.frombuffer(base64.b64decode(payload["data"]), dtype="<f2").astype("<f4"))
-    compare(page, payload, values + payload["shift"], cases)
+    compare(js, payload, values + payload["shift"], cases)
 
 
-@pytest.mark.browser
-def test_ties_that_rounding_makes_are_ordered_by_id(page: Page) -> None:
+def test_ties_that_rounding_makes_are_ordered_by_id(js: Node) -> None:
     """Neighbouring float32 numbers fall together when they are divided: the server then counts them as equal."""
     steps = torch.arange(400, dtype=torch.int32)
     row = (steps.flip(0) + torch.tensor(1.5).view(torch.int32)).view(torch.float32)
@@ -178,22 +174,20 @@ def test_ties_that_rounding_makes_are_ordered_by_id(page: Page) -> None:
     cases: list[tuple[list[int], Steps]]
     cases = [([], [("temperature", t), ("top_k", k)]) for t in (1.1, 1.7, 0.9, 3.3) for k in (1, 7, 99, 500)]
     cases += [(list(range(0, 800, 3)), [("repetition_penalty", 1.3), ("temperature", 0.7), ("top_k", 300)])]
-    assert compare(page, row_payload(row), row, cases) == 0
+    assert compare(js, row_payload(row), row, cases) == 0
 
 
-@pytest.mark.browser
-def test_equal_tokens_stay_by_id(page: Page) -> None:
+def test_equal_tokens_stay_by_id(js: Node) -> None:
     cases: list[tuple[list[int], Steps]] = [([], [(name, value)]) for name, value in (("top_k", 4), ("top_p", 0.5))]
     cases += [([], [("min_p", 1.0)]), ([7, 7, 2], [("repetition_penalty", 1.5), ("top_k", 5)])]
     for row in (torch.zeros(8), torch.tensor([-0.0, 0.0, -0.0, 1.0, 1.0, 0.0, -1.0, -1.0])):
-        assert compare(page, row_payload(row), row, cases) == 0
+        assert compare(js, row_payload(row), row, cases) == 0
 
 
-@pytest.mark.browser
-def test_greedy_heeds_the_penalty_and_nothing_else(page: Page) -> None:
-    page.evaluate("payload => { load(payload); }", row_payload(torch.tensor([1.0, 3.0, 3.0, 2.9])))
+def test_greedy_heeds_the_penalty_and_nothing_else(js: Node) -> None:
+    js.evaluate("payload => { load(payload); }", row_payload(torch.tensor([1.0, 3.0, 3.0, 2.9])))
     steps = [("top_k", 3), ("temperature", 0), ("repetition_penalty", 1.1)]
-    told = page.evaluate("steps => told(traced([1], steps), true)", steps)
+    told = js.evaluate("steps => told(traced([1], steps), true)", steps)
     assert [(s["name"], s["kept"], s["order"][0]) for s in told] == [
         ("model", 4, 1), ("repetition_penalty", 4, 2), ("greedy", 1, 2),
     ]  # fmt: skip
@@ -202,36 +196,34 @@ def test_greedy_heeds_the_penalty_and_nothing_else(page: Page) -> None:
     assert unpack(told[-1]["probabilities"]).tolist() == [0, 0, 1, 0]
 
 
-@pytest.mark.browser
-def test_what_is_off_can_be_left_out_and_what_is_wrong_gets_a_sentence(page: Page) -> None:
+def test_what_is_off_can_be_left_out_and_what_is_wrong_gets_a_sentence(js: Node) -> None:
     off = {"repetition_penalty": 1, "temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0}
     steps = [{"name": name, "value": value} for name, value in off.items()]
-    assert page.evaluate("steps => S.chain(steps)", [*steps, {"name": "min_p", "value": 0.1}]) == [
+    assert js.evaluate("steps => S.chain(steps)", [*steps, {"name": "min_p", "value": 0.1}]) == [
         {"name": "min_p", "value": 0.1}
     ]
-    page.evaluate("payload => { load(payload); }", row_payload(torch.zeros(3)))
+    js.evaluate("payload => { load(payload); }", row_payload(torch.zeros(3)))
     bad: list[tuple[str, Any]] = [("temperature", -1), ("temperature", math.nan), ("top_k", 2.5), ("top_k", -1)]
     bad += [("top_p", 0), ("top_p", 1.1), ("min_p", "0.1"), ("repetition_penalty", 0), ("toString", 1)]
     for step in bad:
-        message = page.evaluate("step => refusal(() => traced([], [step]))", step)
+        message = js.evaluate("step => refusal(() => traced([], [step]))", step)
         assert "it must be" in message or "no step called" in message
     for values in ("[NaN, 1]", "[Infinity, 1]", "[-Infinity]", "[]"):
-        assert "A row of logits holds" in page.evaluate(f"refusal(() => S.trace(new Float32Array({values}), [], []))")
+        assert "A row of logits holds" in js.evaluate(f"refusal(() => S.trace(new Float32Array({values}), [], []))")
 
 
 # What is shown --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.browser
-def test_the_nine_words_of_the_book(page: Page, golden: dict[str, Any]) -> None:
+def test_the_nine_words_of_the_book(js: Node, golden: dict[str, Any]) -> None:
     toy = golden["toy_vocabulary"]
     logits = torch.tensor(toy["logits"])
-    page.evaluate("payload => { load(payload); }", row_payload(logits))
+    js.evaluate("payload => { load(payload); }", row_payload(logits))
     for temperature in (1.0, 0.1, 5.0):
-        compare(page, row_payload(logits), logits, [([], [("temperature", temperature)])])
-    (top_k,) = page.evaluate("told(traced([], [['top_k', 3]]), true).slice(1)")
+        compare(js, row_payload(logits), logits, [([], [("temperature", temperature)])])
+    (top_k,) = js.evaluate("told(traced([], [['top_k', 3]]), true).slice(1)")
     assert unpack(top_k["probabilities"]).round(4).tolist() == toy["top_k_3_probabilities"]
-    top = page.evaluate("S.topRows(traced([], [['top_k', 2]]), 3)")
+    top = js.evaluate("S.topRows(traced([], [['top_k', 2]]), 3)")
     assert [toy["words"][entry["id"]] for entry in top["rows"]] == ["forward", "toward", "closer"]
     assert [entry["kept"] for entry in top["rows"]] == [True, True, False]
     assert [entry["raw"] for entry in top["rows"]] == pytest.approx(logits.softmax(0)[[3, 7, 0]].tolist(), rel=1e-5)
@@ -240,42 +232,40 @@ def test_the_nine_words_of_the_book(page: Page, golden: dict[str, Any]) -> None:
     )
 
 
-@pytest.mark.browser
-def test_top_rows_by_raw_and_by_final_probability(page: Page) -> None:
+def test_top_rows_by_raw_and_by_final_probability(js: Node) -> None:
     row = make_row("holes", 300)
     ids = row.topk(3).indices.tolist()
     steps: Steps = [("repetition_penalty", 3.0), ("top_k", 5)]
-    page.evaluate("payload => { load(payload); }", row_payload(row))
+    js.evaluate("payload => { load(payload); }", row_payload(row))
     before, *_, after = server_trace(row, ids, steps)
     for by, n, expected in (
         ("raw", 20, before.probabilities.topk(20).indices.tolist()),
         ("final", 5, after.probabilities.topk(5).indices.tolist()),
     ):
-        top = page.evaluate("([ids, steps, n, by]) => S.topRows(traced(ids, steps), n, by)", [ids, steps, n, by])
+        top = js.evaluate("([ids, steps, n, by]) => S.topRows(traced(ids, steps), n, by)", [ids, steps, n, by])
         assert [entry["id"] for entry in top["rows"]] == expected
         for key, stage in (("raw", before), ("final", after)):
             shown = stage.probabilities[expected]
             assert [entry[key] for entry in top["rows"]] == pytest.approx(shown.tolist(), rel=1e-5)
             assert top["others"][key] == pytest.approx(1 - shown.sum().item(), abs=1e-6)
-    rest = page.evaluate("([ids, steps]) => S.topRows(traced(ids, steps), 999, 'final')", [ids, steps])
+    rest = js.evaluate("([ids, steps]) => S.topRows(traced(ids, steps), 999, 'final')", [ids, steps])
     tokens = (row > -torch.inf).nonzero()[:, 0].tolist()
     assert sorted(entry["id"] for entry in rest["rows"]) == tokens
     assert rest["others"] == {"raw": 0, "final": 0, "count": 300 - len(tokens), "kept": 0}
 
 
-@pytest.mark.browser
-def test_rank_and_log_probability_of_a_token(page: Page) -> None:
+def test_rank_and_log_probability_of_a_token(js: Node) -> None:
     row = make_row("peaked", 300)
-    page.evaluate("payload => { load(payload); }", row_payload(row))
+    js.evaluate("payload => { load(payload); }", row_payload(row))
     ask = (
         "steps => { const s = traced([], steps).at(-1); return [...row].map((_, id) => [s.rank(id), s.logprob(id)]); }"
     )
-    ranks, logprobs = zip(*page.evaluate(ask, [["temperature", 0.01]]), strict=True)
+    ranks, logprobs = zip(*js.evaluate(ask, [["temperature", 0.01]]), strict=True)
     assert list(ranks) == row.argsort(descending=True, stable=True).argsort().tolist()
     expected = (row / 0.01).double().log_softmax(0)
     assert list(logprobs) == pytest.approx(expected.tolist(), rel=1e-9)
     assert expected.min() < -1000, "probabilities that no number can hold"
-    answers = page.evaluate(ask, [["top_k", 2]])
+    answers = js.evaluate(ask, [["top_k", 2]])
     assert sorted(rank for rank, _ in answers)[-3:] == [-1, 0, 1]
     assert sum(logprob == -math.inf for _, logprob in answers) == 298
 
@@ -291,36 +281,34 @@ def reference_dart(stage: Stage, u: float) -> int:
     return ids[min(int((ends <= u).sum()), len(ids) - 1)]
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("kind", ["flat", "peaked", "ties"])
-def test_the_dart_hits_what_the_server_would_draw(page: Page, kind: str) -> None:
+def test_the_dart_hits_what_the_server_would_draw(js: Node, kind: str) -> None:
     rng = random.Random(kind)
     row = make_row(kind, 300)
-    page.evaluate("payload => { load(payload); }", row_payload(row))
+    js.evaluate("payload => { load(payload); }", row_payload(row))
     settings: list[Steps] = [[], [("temperature", 1.5), ("top_p", 0.9)], [("top_k", 1)]]
     for steps in settings:
         stage = server_trace(row, [], steps)[-1]
         darts = [0.0, *(rng.random() for _ in range(50)), 1 - 2**-53]
-        hits = page.evaluate("([steps, us]) => us.map((u) => S.dart(traced([], steps), u))", [steps, darts])
+        hits = js.evaluate("([steps, us]) => us.map((u) => S.dart(traced([], steps), u))", [steps, darts])
         assert [hit["id"] for hit in hits] == [reference_dart(stage, u) for u in darts]
         assert all(hit["from"] <= u < hit["to"] for hit, u in zip(hits, darts, strict=True))
         assert hits[-1]["to"] == 1
 
 
-@pytest.mark.browser
-def test_the_parts_of_the_bar_fill_it_and_each_is_hit_from_its_first_point(page: Page) -> None:
+def test_the_parts_of_the_bar_fill_it_and_each_is_hit_from_its_first_point(js: Node) -> None:
     row = make_row("ties", 300)
-    page.evaluate("payload => { load(payload); }", row_payload(row))
-    parts = page.evaluate("S.bar(traced([], [['top_k', 40]]), 999)")
+    js.evaluate("payload => { load(payload); }", row_payload(row))
+    parts = js.evaluate("S.bar(traced([], [['top_k', 40]]), 999)")
     assert [part["from"] for part in parts] == [0, *(part["to"] for part in parts[:-1])]
     assert parts[-1]["to"] == 1
     ids, ends = bar_of(server_trace(row, [], [("top_k", 40)])[-1])
     assert [part["id"] for part in parts] == ids
     assert [part["to"] for part in parts] == pytest.approx(ends.tolist())
-    hits = page.evaluate("us => us.map((u) => S.dart(traced([], [['top_k', 40]]), u))", [p["from"] for p in parts])
+    hits = js.evaluate("us => us.map((u) => S.dart(traced([], [['top_k', 40]]), u))", [p["from"] for p in parts])
     assert [{key: hit[key] for key in ("id", "from", "to")} for hit in hits] == parts
-    assert page.evaluate("S.bar(traced([], []), 2).length") == 2
-    assert "from 0 to below 1" in page.evaluate("refusal(() => S.dart(traced([], []), 1))")
+    assert js.evaluate("S.bar(traced([], []), 2).length") == 2
+    assert "from 0 to below 1" in js.evaluate("refusal(() => S.dart(traced([], []), 1))")
 
 
 def mulberry32(seed: int) -> Iterator[float]:
@@ -333,16 +321,15 @@ def mulberry32(seed: int) -> Iterator[float]:
         yield (mixed ^ mixed >> 14) / 2**32
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("seed", [0, 123, 2**32 - 1])
-def test_a_thousand_draws_are_a_thousand_darts(page: Page, golden: dict[str, Any], seed: int) -> None:
+def test_a_thousand_draws_are_a_thousand_darts(js: Node, golden: dict[str, Any], seed: int) -> None:
     logits = torch.tensor(golden["toy_vocabulary"]["logits"])
-    page.evaluate("payload => { load(payload); }", row_payload(logits))
+    js.evaluate("payload => { load(payload); }", row_payload(logits))
     stage = server_trace(logits, [], [("temperature", 5.0)])[-1]
     uniform = mulberry32(seed)
     numbers = [next(uniform) for _ in range(1000)]
-    assert page.evaluate("seed => { const r = S.random(seed); return [r(), r(), r()]; }", seed) == numbers[:3]
-    drawn = page.evaluate("seed => [...S.drawMany(traced([], [['temperature', 5]]), 1000, seed)]", seed)
+    assert js.evaluate("seed => { const r = S.random(seed); return [r(), r(), r()]; }", seed) == numbers[:3]
+    drawn = js.evaluate("seed => [...S.drawMany(traced([], [['temperature', 5]]), 1000, seed)]", seed)
     assert dict(drawn) == Counter(reference_dart(stage, u) for u in numbers)
     expected = 1000 * stage.probabilities
     counts = torch.tensor([dict(drawn).get(id, 0) for id in range(9)])
@@ -352,13 +339,12 @@ def test_a_thousand_draws_are_a_thousand_darts(page: Page, golden: dict[str, Any
 # Texts ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("kind", ["gpt2", "bytes"])
-def test_the_vocabulary_arrives_whole(page: Page, kind: str) -> None:
+def test_the_vocabulary_arrives_whole(js: Node, kind: str) -> None:
     tokenizer = make(kind)
-    answer = page.evaluate(
+    answer = js.evaluate(
         """payload => {
-          const token = S.vocabulary(payload);
+          const token = P.vocabulary(payload);
           const ids = Array.from({ length: payload.n }, (_, id) => id);
           return {
             bytes: ids.map((id) => [...token(id).bytes].map((b) => b.toString(16).padStart(2, "0")).join("")).join(" "),
@@ -388,15 +374,12 @@ VISIBLE = [
 ]  # fmt: skip
 
 
-@pytest.mark.browser
-def test_nothing_in_a_token_is_invisible(page: Page) -> None:
-    shown = page.evaluate(
-        "list => list.map((bytes) => S.visible(Uint8Array.from(bytes)))", [list(b) for b, _ in VISIBLE]
-    )
+def test_nothing_in_a_token_is_invisible(js: Node) -> None:
+    shown = js.evaluate("list => list.map((bytes) => S.visible(Uint8Array.from(bytes)))", [list(b) for b, _ in VISIBLE])
     assert shown == [text for _, text in VISIBLE]
     texts = [(data.decode(), text) for data, text in VISIBLE if "<0x" not in text]
-    assert page.evaluate("list => list.map(S.visible)", [data for data, _ in texts]) == [text for _, text in texts]
-    assert page.evaluate(r"S.visible('\ud800 x')") == "<U+D800>·x"
+    assert js.evaluate("list => list.map(S.visible)", [data for data, _ in texts]) == [text for _, text in texts]
+    assert js.evaluate(r"S.visible('\ud800 x')") == "<U+D800>·x"
 
 
 # The payload ----------------------------------------------------------------------------------------------------------

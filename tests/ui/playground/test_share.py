@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 import torch
 from browser import App, Visitor, start_app
+from node import Node, module
 from playwright.sync_api import Locator, Page, expect
 from starter import HOSTILE, make_starter
 
 from gpt_demo.decoding.beams import beam_search
 from gpt_demo.ui import scripts
 
-pytest_plugins = ["browser"]
+pytest_plugins = ["browser", "node"]
 LINK = scripts.module("playground/link.js")
 pytestmark = pytest.mark.browser
 
@@ -400,11 +401,10 @@ def test_a_bomb_is_not_unpacked(visitor: Visitor, app: App) -> None:
     expect(page.locator(".lab-said")).to_contain_text("holds more than this page reads")
 
 
-def test_python_literals_survive_everything(visitor: Visitor, app: App) -> None:
-    page = opened(visitor, app)
+def test_python_literals_survive_everything(node: Node) -> None:
     texts = [HOSTILE, "\\", '"', "\\\"'", "\ud800", "\r\n\x7f\x85\u2028", "{}%s", "\U0001f9d9", "#", "", "é\\N{BULLET}"]
     value = [*texts, {'a"b': [1, 0.5, 1e-9, 1e21, True, False, None]}]
-    code = page.evaluate(f"value => {scripts.module('playground/receipt.js')}.then(({{ py }}) => py(value))", value)
+    code = node.evaluate(f"value => {module('playground/receipt.js')}.then(({{ py }}) => py(value))", value)
     assert code.isascii()
     namespace: dict[str, Any] = {}
     exec(f"value = {code}", namespace)

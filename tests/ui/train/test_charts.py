@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 import pytest
 from browser import Visitor, launch
+from node import Node, module
 from playwright.sync_api import Browser, Page, expect
 
 from gpt_demo.errors import UserError
@@ -24,12 +25,11 @@ from gpt_demo.ui.train.chart import EMPTY, HTML_TEMPLATE, JS_ON_LOAD, training_c
 from gpt_demo.ui.train.figure import PAST, figure, save_figure
 from gpt_demo.ui.views import page_json
 
-pytest_plugins = ["browser"]
+pytest_plugins = ["browser", "node"]
 ASSETS = Path(__file__).parents[3] / "assets"
 STYLES = (ASSETS / "train/chart.css").read_text(encoding="utf-8")
 HOSTILE = "<img src=x onerror='window.hacked=1'></script><script>window.hacked=2</script> ${window.hacked=3} {{value}}"
 CHART = scripts.module("train/chart.js")
-TICKS = scripts.module("train/ticks.js")
 NUMBERS = [0.0, 1e-5, 3.94e-4, 0.00123, 0.0312, 0.0996, 0.5, 3.2149, 9.994, 9.996, 24.83, 99.94, 99.97, 634.2]
 NUMBERS += [1234.4, 9999.4, 9999.7, 12345.0, 48725.82, 999_400.0, 999_600.0, 1.26e6, 480e6, 1.2e9, -2.5, -12345.0]
 
@@ -400,9 +400,8 @@ def test_it_fits_a_telephone(page: Page) -> None:
     expect(page.locator(".tc-main")).to_have_css("height", "240px")
 
 
-@pytest.mark.browser
-def test_page_and_figure_write_numbers_alike(page: Page) -> None:
-    written = page.evaluate(f"list => {TICKS}.then(({{ format }}) => list.map(format))", NUMBERS)
+def test_page_and_figure_write_numbers_alike(node: Node) -> None:
+    written = node.evaluate(f"list => {module('train/ticks.js')}.then(({{ format }}) => list.map(format))", NUMBERS)
     assert written == [compact(n) for n in NUMBERS]
 
 

@@ -1,0 +1,82 @@
+// Small parts of what the presenter draws (stage.js).
+
+import { h } from "../page/dom.js";
+import { number } from "../page/parts.js";
+import { visible } from "../playground/sampler.js";
+
+export const share = (x) => `${100 * Math.min(1, Math.max(0, Number(x) || 0))}%`;
+export const list = (x) => {
+  if (!Array.isArray(x)) throw new TypeError("a list is missing");
+  return x;
+};
+
+/** A token as a name: blanks as signs, bytes that are no characters as bytes. */
+export function nameOf({ text, bytes }) {
+  if (typeof bytes !== "string") return visible(String(text));
+  return visible(Uint8Array.from(bytes.match(/[0-9a-f]{2}/g) ?? [], (pair) => parseInt(pair, 16)));
+}
+
+export const token = (piece) => h("code", "stage-name", nameOf(piece));
+export const text = (pieces) => pieces.map((piece) => piece.text).join("");
+export const facts = (...parts) => h("p", "stage-facts", parts.filter(Boolean).join(" \u00b7 "));
+
+/** Which model; shown with every scene that asks one. */
+export const source = ({ model, n_vocab }) => `${model}, ${number(n_vocab)} tokens`;
+
+export const prompt = (data) =>
+  h("p", "stage-prompt", h("span", "quiet", "After "), h("code", "stage-quoted", text(list(data.prompt))));
+
+/** @typedef {any[] | { className: string, cells: any[] }} TableRow */
+
+/** A table of rows, each a list of cells or {className, cells}. */
+export function table(className, heads, rows) {
+  const cells = (tag, row) => row.map((cell, i) => h(tag, `c${i}`, typeof cell === "number" ? number(cell) : cell));
+  const body = rows.map((row) =>
+    h("tr", ...(Array.isArray(row) ? ["", ...cells("td", row)] : [row.className, ...cells("td", row.cells)])),
+  );
+  return h(
+    "table",
+    `stage-table ${className}`,
+    h(
+      "thead",
+      "",
+      h(
+        "tr",
+        "",
+        ...cells(
+          "th",
+          heads.map((head) => h("span", "", head)),
+        ),
+      ),
+    ),
+    h("tbody", "", ...body),
+  );
+}
+
+/** Two bars, one in the other: what the model gave, and what is drawn from. */
+export function twoBars(raw, final) {
+  const bars = [h("i", "stage-bar-raw"), h("i", "stage-bar-final")];
+  bars[0].style.width = share(raw);
+  bars[1].style.width = share(final);
+  return h("div", "stage-bar", ...bars);
+}
+
+/** The cumulative bar with the dart, and what there is to say of it; without a dart (greedy) only the latter. */
+export function strip(hit, words) {
+  if (hit.u === null || hit.u === undefined) return words;
+  const parts = list(hit.bar).map((entry) => {
+    const part = h("span", "stage-part", entry.to - entry.from > 0.07 ? nameOf(entry) : "");
+    part.style.left = share(entry.from);
+    part.style.width = share(entry.to - entry.from);
+    part.dataset.hit = String(entry.id === hit.id);
+    return part;
+  });
+  const dart = h("i", "stage-dart");
+  dart.style.left = share(hit.u);
+  const struck = h("p", "stage-hit", `The dart at ${number(Number(hit.u), 3)} hits `, token(hit));
+  const bar = h("div", "stage-strip", ...parts, dart);
+  bar.setAttribute("aria-hidden", "true");
+  const node = h("div", "", bar, h("div", "stage-beside", struck, words));
+  node.dataset.hit = hit.id;
+  return node;
+}
