@@ -2,6 +2,7 @@
 
 /** The first `n` entries count. Tokens with the logit -inf are not in it. */
 export class Ranking {
+  /** @param {number} V */
   constructor(V) {
     this.n = 0;
     this.ids = new Int32Array(V); // by rank
@@ -11,6 +12,7 @@ export class Ranking {
     this.placed = false;
   }
 
+  /** @param {number} id @param {number} logit */
   add(id, logit) {
     this.ids[this.n] = id;
     this.logits[this.n++] = logit;
@@ -31,6 +33,7 @@ export class Ranking {
     return this;
   }
 
+  /** @param {number} id */
   place(id) {
     if (!this.placed) {
       this.places.fill(-1);
@@ -41,7 +44,8 @@ export class Ranking {
   }
 }
 
-/** The ranking of a row as the model gave it, by one native sort of numbers that hold the logit's bits and the id. */
+/** The ranking of a row as the model gave it, by one native sort of numbers that hold the logit's bits and the id.
+ *  @param {Float32Array} row */
 export function rankingOf(row) {
   const ranking = new Ranking(row.length);
   const keys = new Float64Array(row.length);

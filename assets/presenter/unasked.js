@@ -7,8 +7,10 @@ import { facts, list, strip, table, token, twoBars } from "./parts.js";
 
 const LONGEST = 150; // characters of a sample
 
+/** @param {string} words */
 const clip = (words) => (words.length > LONGEST ? `${words.slice(0, LONGEST)}\u2026` : words);
 
+/** @param {any} data of a visitor's file, perhaps */
 export function training(data) {
   const rows = list(data.samples).map((sample) => {
     const after = String(sample.text).startsWith(data.prompt)
@@ -31,6 +33,7 @@ export function training(data) {
   );
 }
 
+/** @param {any} data */
 export function sizes(data) {
   const rows = list(data.sizes).map((size) => [
     size.name,
@@ -45,8 +48,10 @@ export function sizes(data) {
   );
 }
 
+/** @param {any} data */
 export function toy(data) {
   const { words, parts, hit } = compute(data.toy);
+  /** @param {number} id */
   const piece = (id) => ({ id, text: WORDS[id] });
   const rows = words.map((entry, id) => {
     const cells = [token(piece(id)), twoBars(entry.raw, entry.final), number(LOGITS[id], 2), percent(entry.final)];

@@ -1,6 +1,7 @@
 // Where an axis has its ticks, and how their numbers are written.
 
-/** One number format for the whole page: 12345 -> "12k", 3.2149 -> "3.21", NaN -> an en dash. */
+/** One number format for the whole page: 12345 -> "12k", 3.2149 -> "3.21", NaN -> an en dash.
+ *  @param {number} value */
 export function format(value) {
   if (!Number.isFinite(value)) return "\u2013";
   if (value === 0) return "0";
@@ -15,9 +16,13 @@ export function format(value) {
   return size >= 0.000995 ? value.toPrecision(2) : value.toExponential(1);
 }
 
+/** @param {number} value */
 export const grouped = (value) => (Number.isFinite(value) ? Math.round(value).toLocaleString("en-US") : "\u2013");
 
-/** 3 to 6 multiples of 1, 2, 2.5 or 5 times a power of ten between lo and hi, `wanted` if possible. */
+/** 3 to 6 multiples of 1, 2, 2.5 or 5 times a power of ten between lo and hi, `wanted` if possible.
+ *  @param {number} lo
+ *  @param {number} hi
+ *  @param {number} wanted */
 export function linearTicks(lo, hi, wanted, smallest = 0) {
   let best = null;
   const power = Math.floor(Math.log10(hi - lo));
@@ -36,10 +41,12 @@ export function linearTicks(lo, hi, wanted, smallest = 0) {
   return { step: best.step, values };
 }
 
+/** @param {number} lo @param {number} hi @param {number} wanted */
 export function logTicks(lo, hi, wanted) {
   const decades = Math.log10(hi / lo);
   if (decades < 0.8) return linearTicks(lo, hi, wanted);
   for (const factors of [[1, 2, 3, 5], [1, 2, 5], [1, 3], [1]]) {
+    /** @type {number[]} */
     const values = [];
     for (let k = Math.floor(Math.log10(lo)); k <= Math.log10(hi); k++) {
       for (const factor of factors) {
@@ -56,7 +63,8 @@ export function logTicks(lo, hi, wanted) {
   return { step: 0, values: [] };
 }
 
-/** Texts for ticks a `step` apart: the same unit and as many decimals for all (step 0: each for itself). */
+/** Texts for ticks a `step` apart: the same unit and as many decimals for all (step 0: each for itself).
+ *  @param {{ step: number, values: number[] }} ticks */
 export function tickTexts({ step, values }) {
   const size = Math.max(...values.map(Math.abs), 0);
   if (!step) return values.map((value) => (value >= 1 && value < 1e4 ? grouped(value) : format(value)));
@@ -69,6 +77,7 @@ export function tickTexts({ step, values }) {
   return values.map((value) => (value ? value.toFixed(decimals(step)) : "0"));
 }
 
+/** @param {number} step */
 function decimals(step) {
   for (let n = 0; n < 8; n++) {
     const shifted = step * 10 ** n;

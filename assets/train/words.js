@@ -53,9 +53,11 @@ export const SPOKEN = {
   tokens_per_second: "tokens per second",
 };
 
+/** @param {string} title */
 export const meaningOf = (title) => MEANING.find(([term]) => term === title)?.[1] ?? "";
 
-/** Where a point is: its step, tokens and epoch. */
+/** Where a point is: its step, tokens and epoch.
+ *  @param {{ step: number, tokens: number, epoch: number }} point */
 export function placeText({ step, tokens, epoch }) {
   const parts = [`step ${grouped(step)}`, `${grouped(tokens)} tokens`];
   if (Number.isFinite(epoch)) parts.push(`epoch ${epoch.toFixed(2)}`);
