@@ -75,7 +75,8 @@ export class Panel {
     const { x, left, right, bottom } = this;
     this.line("tc-axis", left, bottom, right, bottom);
     const wanted = Math.max(3, Math.min(6, Math.round((right - left) / 130) + 1));
-    const columns = linearTicks(...view.xDomain, wanted, view.axis === "epoch" ? 0 : 1);
+    const [lo, hi] = view.xDomain;
+    const columns = linearTicks(lo, hi, wanted, view.axis === "epoch" ? 0 : 1);
     const texts = view.xKnown ? tickTexts(columns) : [];
     const longest = LETTER * Math.max(0, ...texts.map((text) => text.length));
     const every = Math.ceil((longest + 14) / (x(columns.step) - x(0)));
