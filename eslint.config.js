@@ -16,11 +16,4 @@ export default [
   },
   { files: ["assets/**"], languageOptions: { globals: globals.browser } },
   { files: ["tests/**"], languageOptions: { globals: globals.node } },
-  {
-    // Too long, or with names twice: to be cut.
-    files: ["controls", "core", "dist", "examples", "race", "text", "toy", "write"].map(
-      (name) => `assets/playground/${name}.js`,
-    ),
-    rules: { "max-len": "off", "max-lines": "off", "max-lines-per-function": "off", "no-shadow": "off" },
-  },
 ];

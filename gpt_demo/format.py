@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import ROUND_HALF_UP, Context, Decimal
 
 DASH = "\N{EN DASH}"  # where there is no number
 
@@ -34,8 +35,12 @@ def duration(seconds: float) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A loss or a perplexity; an en dash where there is none."""
-    return f"{value:,.{digits}f}" if value is not None and math.isfinite(value) else DASH
+    """A loss or a perplexity; an en dash where there is none. Ties go away from 0, and there is no "-0.00"; the same,
+    character by character, as number() of assets/page/numbers.js."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    rounded = Decimal(abs(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, Context(prec=400))
+    return ("\N{MINUS SIGN}" if value < 0 and rounded else "") + f"{rounded:,.{digits}f}"
 
 
 def compact(value: float | None) -> str:

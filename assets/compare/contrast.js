@@ -1,31 +1,15 @@
 // One text under two models, token by token (gpt_demo/ui/compare/contrast.py), for the mouse, keys and screen readers.
 // Text of visitors reaches the page through textContent only.
 
-import { h, set, setText, visible } from "../page/dom.js";
+import { h, set, setText } from "../page/dom.js";
+import { clamp, number, odds } from "../page/numbers.js";
+import { shade } from "../page/parts.js";
 import { add } from "../page/views.js";
+import { visible } from "../page/visible.js";
 
-/** A number with `digits` after the point, as ui/format.py writes it; a dash for what is none. */
-function number(x, digits = 2) {
-  if (typeof x !== "number" || !Number.isFinite(x)) return "\u2013";
-  const shown = x.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-  return shown.replace("-", "\u2212");
-}
-
-/** A probability given as natural logarithm: "12.3 %", "0.012 %", "1 in 34 million". */
-function percent(logprob) {
-  const p = 100 * Math.exp(logprob);
-  if (p >= 99.95) return p > 99.999999 ? "100 %" : ">99.9 %";
-  if (p >= 0.01) return `${p.toFixed(p >= 0.995 ? 1 : 2)} %`;
-  if (logprob < -34) return `e^${logprob.toFixed(0)}`.replace("-", "\u2212");
-  const odds = Number(Math.exp(-logprob).toPrecision(2));
-  return `1 in ${odds.toLocaleString("en-GB", odds < 1e6 ? {} : { notation: "compact", compactDisplay: "long" })}`;
-}
-
-// What the colours show: a value of a segment, its class, and the legend
-// ------------------------------------------------
+// What the colours show: a value of a segment, its class, and the legend ----------------------------------------------
 
 const GAINS = [0.5, 2, 4]; // nats; beyond: the strongest colour
-const PROBABILITIES = [0.5, 0.2, 0.05, 0.01, 0.001];
 const DIVERGENCES = [0.05, 0.15, 0.3, 0.45, 0.6]; // nats; at most ln 2 = 0.69
 
 function gainClass([, a, b]) {
@@ -34,7 +18,7 @@ function gainClass([, a, b]) {
   return step ? `${gain > 0 ? "second" : "first"}-${step}` : "even";
 }
 
-const shade = (logprob) => `shade-${PROBABILITIES.filter((limit) => Math.exp(logprob) >= limit * (1 - 1e-9)).length}`;
+const shadeOf = (logprob) => `shade-${shade("probability", Math.exp(logprob))}`;
 
 const legends = {
   gain: (models) => [
@@ -80,13 +64,13 @@ function modesOf(data) {
     {
       label: first,
       title: `how probable ${first} found each piece`,
-      color: (one) => shade(one[1]),
+      color: (one) => shadeOf(one[1]),
       legend: legends.probability,
     },
     {
       label: second,
       title: `how probable ${second} found each piece`,
-      color: (one) => shade(one[2]),
+      color: (one) => shadeOf(one[2]),
       legend: legends.probability,
     },
   ];
@@ -109,7 +93,7 @@ function totals(data) {
     ["Bits per byte", "of the text; comparable whatever the tokenizers are"],
   ].map(([label, title]) => set(h("th", "", label), { scope: "col", title }));
   const rows = data.totals.map(([tokens, loss, perplexity, bits], i) => {
-    const cells = [tokens.toLocaleString("en-GB"), number(loss), number(perplexity, 1), number(bits, 3)];
+    const cells = [number(tokens), number(loss, 2), number(perplexity, 1), number(bits, 3)];
     return h("tr", "", set(h("th", "", data.models[i]), { scope: "row" }), ...cells.map((cell) => h("td", "", cell)));
   });
   const table = h(
@@ -131,14 +115,14 @@ function readOut(box, data, one) {
   const better =
     Math.abs(gain) < 0.005
       ? "equally probable for both"
-      : `${number(Math.abs(gain))} nats more probable for ${data.models[gain > 0 ? 1 : 0]}`;
-  const apart = divergence === null ? "" : `; divergence ${number(divergence)}`;
+      : `${number(Math.abs(gain), 2)} nats more probable for ${data.models[gain > 0 ? 1 : 0]}`;
+  const apart = divergence === null ? "" : `; divergence ${number(divergence, 2)}`;
   setText(box.children[0], `\u201c${visible(text)}\u201d: ${better}${apart}`);
   [
     [a, n],
     [b, m],
   ].forEach(([logprob, count], i) => {
-    setText(box.children[1 + i], `${data.models[i]}: ${percent(logprob)} (log ${number(logprob)}, ${counted(count)})`);
+    setText(box.children[1 + i], `${data.models[i]}: ${odds(logprob)} (log ${number(logprob, 2)}, ${counted(count)})`);
   });
 }
 
@@ -159,7 +143,7 @@ function textBox(data, show) {
   let at = -1;
   function select(i) {
     spans[at]?.setAttribute("aria-selected", "false");
-    at = Math.min(spans.length - 1, Math.max(0, i));
+    at = clamp(i, 0, spans.length - 1);
     spans[at].setAttribute("aria-selected", "true");
     node.setAttribute("aria-activedescendant", spans[at].id);
     spans[at].scrollIntoView({ block: "nearest" });
@@ -209,8 +193,8 @@ function differences(data, select) {
     const [text, a, b] = data.segments[i];
     const find = set(h("button", "find", visible(text)), { type: "button", title: "show it in the text" });
     find.addEventListener("click", () => select(i));
-    const change = `${gain > 0 ? "+" : ""}${number(gain)}`;
-    const cells = [percent(a), percent(b), change].map((cell) => h("td", "", cell));
+    const change = `${gain > 0 ? "+" : ""}${number(gain, 2)}`;
+    const cells = [odds(a), odds(b), change].map((cell) => h("td", "", cell));
     cells[2].className = gainClass(data.segments[i]);
     return h("tr", "", set(h("th", "", find), { scope: "row" }), ...cells);
   });

@@ -1,17 +1,12 @@
 // The views of the Compare tab: how the work stands, the same prompts, the same text (gpt_demo/ui/compare_*.py).
 // Drawn as those of page/views.js are: text of visitors and models reaches the page through textContent only.
 
-import { h, set, setText, scrolling, visible } from "../page/dom.js";
+import { h, set, setText, scrolling } from "../page/dom.js";
+import { number } from "../page/numbers.js";
 import { add } from "../page/views.js";
+import { visible } from "../page/visible.js";
 
 /** @import { LossRow } from "../page/protocol.js" */
-
-/** A number with `digits` after the point, as ui/format.py writes it; a dash for what is none. */
-function number(x, digits = 2) {
-  if (typeof x !== "number" || !Number.isFinite(x)) return "\u2013";
-  const shown = x.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-  return shown.replace("-", "\u2212");
-}
 
 /** An element with an explanation: seen under the mouse, and read out. */
 const asked = (node, title) => set(node, { title });
@@ -81,7 +76,7 @@ function fill(td, cell, prompt, model, failed) {
   td.replaceChildren(
     name,
     set(h("span", "", begin, words), { dir: "auto" }),
-    asked(h("span", "logprob", number(logprob)), title),
+    asked(h("span", "logprob", number(logprob, 2)), title),
   );
 }
 

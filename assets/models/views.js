@@ -3,6 +3,7 @@
 // A row of the table can be chosen: the view's root then says so with the event "choose", {name}.
 
 import { find, h, scrolling, set, setText } from "../page/dom.js";
+import { number, percent } from "../page/numbers.js";
 import { add, facts } from "../page/views.js";
 
 /** A bar with words above it; `share` is null where it is not known. */
@@ -77,8 +78,6 @@ function flow([from, to]) {
   picture.append(svg("polygon", { points: points.map((point) => point.join(",")).join(" ") }));
   return picture;
 }
-
-const percent = (share) => (share > 0 && share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
 
 function part(data) {
   const share = set(h("span", "share", percent(data.share)), { title: "share of all parameters" });
@@ -182,7 +181,7 @@ add({
     if (!data) return root.replaceChildren();
     const heading = h("h3", "arch-title", data.name, h("span", "quiet", ` ${data.total} parameters`));
     const widths =
-      `The stream is ${data.width.toLocaleString("en-GB")} numbers wide; a part\u2019s sketch shows ` +
+      `The stream is ${number(data.width)} numbers wide; a part\u2019s sketch shows ` +
       `how it widens or narrows.`;
     const list = h("ol", "arch", ...data.before.map(part), block(data), ...data.after.map(part));
     list.setAttribute("aria-label", `The parts of ${data.name}, in the order of computation`);

@@ -36,19 +36,6 @@ export function setText(node, text) {
   return node;
 }
 
-/** Text with its invisible characters shown: what a token consists of.
- *  @param {string} text */
-export function visible(text) {
-  /** @type {Record<string, string>} */
-  const named = { " ": "\u00b7", "\n": "\u21b5", "\t": "\u21e5", "\x7f": "\u2421" };
-  return (
-    text
-      // eslint-disable-next-line no-control-regex -- they are what is shown here
-      .replace(/[\x00-\x20\x7f]/g, (c) => named[c] ?? String.fromCharCode(0x2400 + c.charCodeAt(0)))
-      .replace(/[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g, (c) => `<${c.charCodeAt(0).toString(16)}>`)
-  );
-}
-
 /** The part of a node that is there: an Error where it is not.
  *  @param {ParentNode} root
  *  @param {string} selector

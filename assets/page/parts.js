@@ -1,29 +1,8 @@
-// What the Playground's panels share: how numbers are written, the scale of colours, and small parts of forms.
+// What panels share: the scale of colours, and small parts of forms.
 //
 // The classes belong to assets/playground/lab.css.
 
 import { h, set } from "./dom.js";
-
-// Numbers -----------------------------------------------------------------------------------------------------------
-
-/** A probability: "12.3 %", "0.12 %"; "<0.01 %" and ">99.9 %" where nothing or all would be wrong.
- *  @param {number} p */
-export function percent(p) {
-  const x = 100 * p;
-  if (!Number.isFinite(x)) return "\u2013";
-  if (x === 0 || x > 100 - 1e-9) return `${Math.round(x)} %`;
-  if (x < 0.005) return "<0.01 %";
-  return x >= 99.95 ? ">99.9 %" : `${x.toFixed(x >= 0.995 ? 1 : 2)} %`;
-}
-
-/** A number with `digits` after the point, thousands by comma; a dash for what is none.
- *  @param {unknown} x */
-export function number(x, digits = 0) {
-  if (typeof x !== "number" || !Number.isFinite(x)) return "\u2013";
-  return x
-    .toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits })
-    .replace("-", "\u2212");
-}
 
 // Colours: one hue, five steps and a sixth for hardly anything --------------------------------------------------------
 
@@ -44,7 +23,7 @@ const LEGENDS = {
  *  @param {Scale} kind @param {unknown} value */
 export function shade(kind, value) {
   if (typeof value !== "number" || Number.isNaN(value)) return null;
-  const i = STEPS[kind].findIndex((limit) => (kind === "probability" ? value >= limit : value <= limit));
+  const i = STEPS[kind].findIndex((limit) => (kind === "probability" ? value >= limit * (1 - 1e-9) : value <= limit));
   return i < 0 ? 0 : 5 - i;
 }
 

@@ -5,7 +5,8 @@
 // Text of visitors and models reaches the page through textContent only. What changes twice a second is changed in
 // place, so that hints under the mouse, scroll positions and the focus stay.
 
-import { find, h, scrolling, set, setText, svg, visible } from "./dom.js";
+import { find, h, scrolling, set, setText, svg } from "./dom.js";
+import { visible } from "./visible.js";
 
 /** @import { Fact, RunStatus, Views } from "./protocol.js" */
 

@@ -1,9 +1,9 @@
 // Parts of the panel "beams": the buttons that go through its steps, and its tables.
 
 import { h } from "../page/dom.js";
-import { button, percent } from "../page/parts.js";
-import { visible } from "./sampler.js";
-import { minus, score } from "./setup.js";
+import { logarithm, percent, score } from "../page/numbers.js";
+import { button } from "../page/parts.js";
+import { visible } from "../page/visible.js";
 
 const LISTED = 10; // hypotheses in the table
 export const KINDS = { live: "goes on", finished: "finished", pruned: "pruned" };
@@ -102,7 +102,7 @@ function fill(row, values) {
   }
 }
 
-const numbers = (logprob, length, points) => ({ logprob: minus(logprob), length, score: score(points) });
+const numbers = (logprob, length, points) => ({ logprob: logarithm(logprob), length, score: score(points) });
 const NOTHING = { logprob: "", length: "", score: "" };
 
 /** The hypotheses by score; choose(node) is called where one is chosen. */
@@ -182,7 +182,7 @@ export function legend() {
 /** What there is to say of a node. */
 export function tell({ id, logprob, own, rank, step, kind }, about) {
   const text = visible(about.vocabulary(id).bytes);
-  const alone = `${minus(own)} of the token itself, ${percent(Math.exp(own))}`;
+  const alone = `${logarithm(own)} of the token itself, ${percent(Math.exp(own))}`;
   const place = `rank ${rank + 1} in step ${step + 1}, ${KINDS[kind]}`;
-  return { text, words: `${text} ${minus(logprob)} log-probability so far, ${alone}; ${place}` };
+  return { text, words: `${text} ${logarithm(logprob)} log-probability so far, ${alone}; ${place}` };
 }

@@ -2,27 +2,16 @@
 // length penalty that can be moved afterwards, with the greedy path and a drawn one laid over it.
 //
 // lab.state.beams = {beams, length, length_penalty, early}, with prompt, model, seed, stop, and the steps of the panel
-// "write" for the drawn path. lab.commands.beams = {start, stop} for others. Moving the penalty asks nobody.
+// "write" for the drawn path. Moving the penalty asks nobody.
 
 import { h } from "../page/dom.js";
-import { field, number } from "../page/parts.js";
+import { clamp, logarithm, number, score } from "../page/numbers.js";
+import { field } from "../page/parts.js";
 import { KINDS, Stepper, Ranking, Paths, legend, tell } from "./beamparts.js";
+import { BOUNDS, settingsOf } from "./beamsettings.js";
 import { Search, Drawing, pathOf, nodeOf } from "./beamtree.js";
-import { START, addPanel } from "./core.js";
-import { setup, Job, prose, minus, score } from "./setup.js";
-
-const BOUNDS = { beams: [1, 10], length: [1, 60], length_penalty: [-10, 10] };
-
-/** The settings of a state, whole and within bounds. */
-function settingsOf(state) {
-  const given = state.beams && typeof state.beams === "object" ? state.beams : {};
-  const settings = { early: Boolean(given.early) };
-  for (const [key, [low, high]] of Object.entries(BOUNDS)) {
-    const x = Number.isFinite(given[key]) ? given[key] : START.beams[key];
-    settings[key] = Math.min(high, Math.max(low, key === "length_penalty" ? x : Math.round(x)));
-  }
-  return settings;
-}
+import { addPanel } from "./core.js";
+import { setup, Job, prose } from "./setup.js";
 
 class Beams {
   constructor(container, lab) {
@@ -56,7 +45,6 @@ class Beams {
     this.sync();
     this.show(-1);
     lab.on((changed) => this.changed(changed));
-    (lab.commands ??= {}).beams = { start: () => this.job.start(), stop: () => this.job.stop() };
   }
 
   // Parts -----------------------------------------------------------------------------------------------------------
@@ -70,7 +58,7 @@ class Beams {
       const [low, high] = BOUNDS[key];
       const { node, input } = field(label, { type: "number", min: low, max: high, step: 1 }, title);
       input.addEventListener("change", () => {
-        if (input.value.trim()) this.set({ [key]: Math.min(high, Math.max(low, Math.round(Number(input.value)))) });
+        if (input.value.trim()) this.set({ [key]: clamp(Math.round(Number(input.value)), low, high) });
         this.sync();
       });
       return { node, input };
@@ -87,8 +75,9 @@ class Beams {
 
   look() {
     const words =
-      "how soon all hypotheses share one beginning, so that the alternatives differ in their last words only; " +
-      "where the greedy path (G) is pruned because a token that looked worse led on to better ones.";
+      "how soon all hypotheses share one beginning, so that the alternatives differ in their last words only; where " +
+      "the " +
+      "greedy path (G) is pruned because a token that looked worse led on to better ones.";
     return h("p", "quiet", h("strong", "", "What to look for: "), words);
   }
 
@@ -127,8 +116,8 @@ class Beams {
     this.lengthField.input.value = settings.length;
     this.early.checked = settings.early;
     if (Number(this.slider.value) !== settings.length_penalty) this.slider.value = settings.length_penalty;
-    this.penaltyValue.textContent = minus(settings.length_penalty, 1);
-    this.slider.setAttribute("aria-valuetext", settings.length_penalty.toFixed(1));
+    this.penaltyValue.textContent = logarithm(settings.length_penalty, 1);
+    this.slider.setAttribute("aria-valuetext", number(settings.length_penalty, 1));
   }
 
   /** The settings of a tree: while they are what they were, it stands. */
@@ -171,7 +160,7 @@ class Beams {
   /** Go to a step as a visitor does: following the search ends, unless it is the last step. */
   go(step) {
     this.follow = step >= this.search.steps - 1;
-    this.show(Math.min(this.search.steps - 1, Math.max(0, step)));
+    this.show(clamp(step, 0, this.search.steps - 1));
   }
 
   /** Show the search as it stood after this step. */
@@ -223,7 +212,7 @@ class Beams {
     const letters = [...this.words(shown.ids)];
     this.text.textContent = letters.length > room ? `\u2026${letters.slice(-room).join("")}` : letters.join("");
     this.numbers.textContent =
-      `log-probability ${minus(shown.logprob)}, length ${shown.ids.length}, score ${score(points)}; ` +
+      `log-probability ${logarithm(shown.logprob)}, length ${shown.ids.length}, score ${score(points)}; ` +
       `rank ${shown.rank + 1} of ${length} in step ${shown.step + 1}: ${KINDS[shown.kind]}`;
   }
 
@@ -314,6 +303,7 @@ class Beams {
     if (steps === this.search.steps) return this.rank();
     this.job.goesOn("Searching\u2026");
     this.show(this.follow ? this.search.steps - 1 : this.step);
+    if (this.follow && !this.drawing.scroller.contains(document.activeElement)) this.drawing.reach(this.leader);
   }
 }
 

@@ -5,8 +5,8 @@
 // of one node stand together, in their parents' order: so no two lines cross.
 
 import { h, within } from "../page/dom.js";
+import { logarithm } from "../page/numbers.js";
 import { shade } from "../page/parts.js";
-import { minus } from "./setup.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, PITCH, ROW, TOP] = [116, 164, 31, 24]; // of a node, from column to column, from row to row; px
@@ -170,7 +170,7 @@ export class Drawing {
 
   button(node) {
     const { text, words } = this.describe(node);
-    const element = h("button", `beam-node ${node.kind}`, h("code", "", text), h("span", "", minus(node.logprob)));
+    const element = h("button", `beam-node ${node.kind}`, h("code", "", text), h("span", "", logarithm(node.logprob)));
     element.type = "button";
     element.tabIndex = -1;
     nodeOfElement.set(element, node);

@@ -8,17 +8,16 @@
 // Text of visitors and models reaches the page through textContent only.
 
 import { find, h } from "../page/dom.js";
-import { vocabulary, decodeRow } from "./payload.js";
+import { decodeRow, vocabulary } from "./payload.js";
+import { active, chainOf } from "./steps.js";
 
-export const STEP_NAMES = ["repetition_penalty", "temperature", "top_k", "top_p", "min_p"];
-export const OFF = { repetition_penalty: 1, temperature: 1, top_k: 0, top_p: 1, min_p: 0 };
 export const LARGEST_SEED = 2 ** 32 - 1; // as in gpt_demo/decoding/darts.py
 
 export const START = {
   panel: "write",
   model: "starter",
   prompt: "Nell looked at the",
-  steps: STEP_NAMES.map((name) => ({ name, value: { temperature: 0.8, top_k: 40 }[name] ?? OFF[name] })),
+  steps: chainOf({ temperature: 0.8, top_k: 40 }),
   greedy: false,
   seed: 1,
   length: 80,
@@ -42,10 +41,14 @@ export const START = {
   toy: { temperature: 1, top_k: 0, u: 0.5, draws: 0 }, // nine words: u is where the dart stands
 };
 
+/** Another seed, drawn at random: short enough to be said aloud. */
+export const newSeed = () => Math.floor(Math.random() * 1_000_000);
+
 const panels = [];
 const extensions = [];
 
-const ANEW = "The server has been restarted since this page was opened. Reload the page; what is set here is kept in its address.";
+const ANEW =
+  "The server has been restarted since this page was opened. Reload the page; what is set here is kept in its address.";
 
 /** Whether the server that answers is another one than the page came from. */
 async function isAnew() {
@@ -59,7 +62,7 @@ async function isAnew() {
 }
 
 class Lab {
-  constructor(root, { server, getValue }) {
+  constructor(root, { server }) {
     this.root = root;
     this.state = structuredClone(START);
     this.token = "";
@@ -68,7 +71,6 @@ class Lab {
     this.listeners = [];
     this.said = h("div", "lab-said");
     this.remote = server;
-    this.getValue = getValue;
   }
 
   // State ---------------------------------------------------------------------------------------------------------
@@ -83,11 +85,17 @@ class Lab {
 
   /** Replace the whole state (a link, a scene, an example); what is not given is as at the start. */
   restore(state) {
-    this.state = { ...structuredClone(START), panel: this.state.panel, model: this.state.model, ...structuredClone(state) };
+    this.state = {
+      ...structuredClone(START),
+      panel: this.state.panel,
+      model: this.state.model,
+      ...structuredClone(state),
+    };
     this.tell(Object.keys(this.state));
   }
 
-  /** listener(changed: array of state keys, lab) is called after each change; also with ["models"] when the list came. */
+  /** listener(changed: array of state keys, lab) is called after each change; also with ["models"] when the list came.
+   *  */
   on(listener) {
     this.listeners.push(listener);
   }
@@ -98,7 +106,7 @@ class Lab {
 
   /** The steps that do something, in their order, as playground/sampler.js and the server take them. */
   get steps() {
-    return this.state.steps.filter((step) => step.value !== OFF[step.name]);
+    return active(this.state.steps);
   }
 
   // Server --------------------------------------------------------------------------------------------------------
@@ -111,7 +119,10 @@ class Lab {
     } catch {
       answer = null;
     }
-    if (!answer) throw new Error((await isAnew()) ? ANEW : "The server did not answer. Check the connection and try again; nothing is lost.");
+    if (!answer)
+      throw new Error(
+        (await isAnew()) ? ANEW : "The server did not answer. Check the connection and try again; nothing is lost.",
+      );
     if (answer.error) throw new Error(answer.error);
     return answer;
   }

@@ -14,7 +14,9 @@ export const EXAMPLES = [
   {
     title: "Temperature ramp",
     about: "four lanes, from cautious to wild",
-    look: "The same darts at four temperatures: press Start the race, and see the words go from safe and repeated to surprising and broken.",
+    look:
+      "The same darts at four temperatures: press Start the race, and see the words go from safe and repeated " +
+      "to surprising and broken.",
     state: {
       panel: "race",
       prompt: "In the town of Haddle",
@@ -26,13 +28,17 @@ export const EXAMPLES = [
   {
     title: "Top-k cliff",
     about: "a cut between two equally good tokens",
-    look: "Top-k keeps five tokens and cuts the sixth, which is about as probable as the fifth. Move k by one and watch what goes and who gets its share.",
+    look:
+      "Top-k keeps five tokens and cuts the sixth, which is about as probable as the fifth. Move k by one and " +
+      "watch what goes and who gets its share.",
     state: { panel: "write", prompt: "Nell looked at the", steps: [step("top_k", 5)], seed: 1, shown: 15 },
   },
   {
     title: "Greedy loop",
     about: "always the most probable token",
-    look: "Press Start the race: the greedy lane soon goes round in circles, because what it has just written makes itself more probable. A repetition penalty or a draw breaks the circle.",
+    look:
+      "Press Start the race: the greedy lane soon goes round in circles, because what it has just written makes " +
+      "itself more probable. A repetition penalty or a draw breaks the circle.",
     state: {
       panel: "race",
       prompt: '"Let it settle," said Ambrose.',
@@ -48,19 +54,37 @@ export const EXAMPLES = [
   {
     title: "Top-p and top-k: many tokens fit",
     about: "a flat distribution",
-    look: "Many tokens fit here. Top-p 0.9 keeps all of them that matter; then top-k 10 cuts most of what is left. The ledger shows the mass that each removes.",
-    state: { panel: "write", prompt: "Nell and Jory went to the", steps: [step("top_p", 0.9), step("top_k", 10)], seed: 1, shown: 20 },
+    look:
+      "Many tokens fit here. Top-p 0.9 keeps all of them that matter; then top-k 10 cuts most of what is left. " +
+      "The ledger shows the mass that each removes.",
+    state: {
+      panel: "write",
+      prompt: "Nell and Jory went to the",
+      steps: [step("top_p", 0.9), step("top_k", 10)],
+      seed: 1,
+      shown: 20,
+    },
   },
   {
     title: "Top-p and top-k: one token fits",
     about: "a peaked distribution",
-    look: "One or two tokens fit here. Top-p 0.9 keeps just these, and top-k 10 finds nothing left to cut; alone it would keep ten, most of them wrong. Turn top-p off (1) to see it.",
-    state: { panel: "write", prompt: '"Let it settle,"', steps: [step("top_p", 0.9), step("top_k", 10)], seed: 1, shown: 20 },
+    look:
+      "One or two tokens fit here. Top-p 0.9 keeps just these, and top-k 10 finds nothing left to cut; alone it " +
+      "would keep ten, most of them wrong. Turn top-p off (1) to see it.",
+    state: {
+      panel: "write",
+      prompt: '"Let it settle,"',
+      steps: [step("top_p", 0.9), step("top_k", 10)],
+      seed: 1,
+      shown: 20,
+    },
   },
   {
     title: "Beam search is dull",
     about: "the most probable text is not the best",
-    look: "Press Start the race and compare: the beam lane has the highest log-probability per token and repeats the most; the drawn lane has the lowest, and says more.",
+    look:
+      "Press Start the race and compare: the beam lane has the highest log-probability per token and repeats " +
+      "the most; the drawn lane has the lowest, and says more.",
     state: {
       panel: "race",
       prompt: "Hester Rusk",
@@ -117,8 +141,9 @@ function menu(lab) {
     } else return;
     event.preventDefault();
   });
-  node.addEventListener("focusout", ({ relatedTarget: to }) => to instanceof Node && !node.contains(to) && toggle(false));
-  document.addEventListener("pointerdown", ({ target }) => !list.hidden && target instanceof Node && !node.contains(target) && toggle(false));
+  const isOutside = (target) => target instanceof Node && !node.contains(target);
+  node.addEventListener("focusout", ({ relatedTarget }) => isOutside(relatedTarget) && toggle(false));
+  document.addEventListener("pointerdown", ({ target }) => !list.hidden && isOutside(target) && toggle(false));
   return node;
 }
 

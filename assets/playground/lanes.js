@@ -4,39 +4,27 @@
 // a lane does not say is off. It may come from a link, so it is read through lanesOf() only.
 
 import { h } from "../page/dom.js";
+import { clamp } from "../page/numbers.js";
 import { button, field } from "../page/parts.js";
-import { OFF, STEP_NAMES, START } from "./core.js";
+import { START } from "./core.js";
+import { STEPS, active, isGreedy, isStepName, missing, nearest, obeyed } from "./steps.js";
 
 export const MOST_LANES = 12;
-
-const STEPS = {
-  repetition_penalty: ["Repetition penalty", 0.1, 5, 0.05, "Divides the logits of tokens that have occurred; 1 is off"],
-  temperature: [
-    "Temperature",
-    0,
-    10,
-    0.05,
-    "Divides logits: below 1 sharpens, above 1 flattens; 1 is off, 0 is greedy",
-  ],
-  top_k: ["Top-k", 0, 1_000_000, 1, "Only the k most probable tokens can be drawn; 0 is off"],
-  top_p: ["Top-p", 0.01, 1, 0.01, "Only the most probable tokens that together reach p can be drawn; 1 is off"],
-  min_p: ["Min-p", 0, 1, 0.01, "Only tokens of at least p times the highest probability can be drawn; 0 is off"],
-};
 
 // Reading the state -------------------------------------------------------------------------------------------------
 
 const bounded = (x, low, high, otherwise) =>
-  typeof x === "number" && Number.isFinite(x) ? Math.min(high, Math.max(low, x)) : otherwise;
+  typeof x === "number" && Number.isFinite(x) ? clamp(x, low, high) : otherwise;
 
 function laneOf(record) {
   const given = record && typeof record === "object" ? record : {};
   const steps = (Array.isArray(given.steps) ? given.steps : [])
-    .filter((step) => step && Object.hasOwn(OFF, step.name) && Number.isFinite(step.value))
+    .filter((step) => step && isStepName(step.name) && Number.isFinite(step.value))
     .slice(0, 20)
-    .map(({ name, value }) => ({ name, value: bounded(value, STEPS[name][1], STEPS[name][2], OFF[name]) }));
+    .map(({ name, value }) => ({ name, value: nearest(name, value) }));
   return {
     name: (typeof given.name === "string" ? given.name : "").slice(0, 40) || "Lane",
-    steps: steps.map(({ name, value }) => ({ name, value: name === "top_k" ? Math.round(value) : value })),
+    steps,
     greedy: Boolean(given.greedy),
     beams: Math.round(bounded(given.beams, 0, 10, 0)),
     length_penalty: bounded(given.length_penalty, -10, 10, 1),
@@ -54,33 +42,28 @@ export function lanesOf(state) {
 /** What a lane does, in a few words. */
 export function summary({ steps, greedy, beams, length_penalty }) {
   if (beams) return `${beams} beam${beams > 1 ? "s" : ""}, length penalty ${length_penalty}`;
-  const on = steps.filter(({ name, value }) => value !== OFF[name]);
-  const zero = on.some(({ name, value }) => name === "temperature" && value === 0);
-  const heeded = greedy || zero ? on.filter(({ name }) => name === "repetition_penalty") : on;
-  const words = heeded.map(({ name, value }) => `${STEPS[name][0].toLowerCase()} ${value}`);
-  if (greedy || zero) words.push("always the most probable token");
+  const always = greedy || isGreedy(steps);
+  const words = obeyed(active(steps), always).map(({ name, value }) => `${STEPS[name].label.toLowerCase()} ${value}`);
+  if (always) words.push("always the most probable token");
   return words.join(", ") || "drawn from the model's own distribution";
 }
 
 // The form of one lane ----------------------------------------------------------------------------------------------
 
-/** A number in a field; `change(value)` gets what the visitor has entered, within the bounds. */
-function numeric(label, title, low, high, step, value, change) {
-  const { node, input } = field(label, { type: "number", min: low, max: high, step: step === 1 ? 1 : "any" }, title);
+/** A number in a field; `fit` makes what the visitor has entered a possible one, which `change` gets. */
+function numeric(label, title, value, fit, change, attributes = {}) {
+  const { node, input } = field(label, { type: "number", step: "any", ...attributes }, title);
   input.value = value;
   input.addEventListener("change", () => {
-    const entered = input.value.trim() ? bounded(Number(input.value), low, high, value) : value;
-    input.value = step === 1 ? Math.round(entered) : entered;
+    const entered = Number(input.value);
+    input.value = input.value.trim() && Number.isFinite(entered) ? fit(entered) : value;
     change(Number(input.value));
   });
   return node;
 }
 
 /** The steps of a lane and behind them those that it does not name, off. */
-const allSteps = ({ steps }) => [
-  ...steps,
-  ...STEP_NAMES.filter((name) => !steps.some((step) => step.name === name)).map((name) => ({ name, value: OFF[name] })),
-];
+const allSteps = ({ steps }) => [...steps, ...missing(steps)];
 
 /** The steps in their order, each with its value and two buttons that move it. */
 function stepFields(lane, edit) {
@@ -93,7 +76,7 @@ function stepFields(lane, edit) {
       return { steps };
     }, key);
   return allSteps(lane).map(({ name, value }, i, all) => {
-    const [label, low, high, step, title] = STEPS[name];
+    const { label, title } = STEPS[name];
     const moves = /** @type {const} */ ([
       [-1, "earlier", "\u2191"],
       [1, "later", "\u2193"],
@@ -109,7 +92,13 @@ function stepFields(lane, edit) {
     return h(
       "div",
       "lane-step",
-      numeric(label, title, low, high, step, value, (x) => put(i, x)),
+      numeric(
+        label,
+        title,
+        value,
+        (x) => nearest(name, x),
+        (x) => put(i, x),
+      ),
       ...arrows,
     );
   });
@@ -143,8 +132,22 @@ export function laneForm(lane, { edit, remove, mayBeam }) {
 function beamFields({ beams, length_penalty }, edit) {
   const penalty = "Finished hypotheses are ranked by log-probability / length ^ penalty";
   return [
-    numeric("Beams", "Hypotheses followed at once", 1, 10, 1, beams, (x) => edit(() => ({ beams: x }))),
-    numeric("Length penalty", penalty, -10, 10, 0.1, length_penalty, (x) => edit(() => ({ length_penalty: x }))),
+    numeric(
+      "Beams",
+      "Hypotheses followed at once",
+      beams,
+      (x) => clamp(Math.round(x), 1, 10),
+      (x) => edit(() => ({ beams: x })),
+      { min: 1, max: 10, step: 1 },
+    ),
+    numeric(
+      "Length penalty",
+      penalty,
+      length_penalty,
+      (x) => clamp(x, -10, 10),
+      (x) => edit(() => ({ length_penalty: x })),
+      { min: -10, max: 10 },
+    ),
   ];
 }
 

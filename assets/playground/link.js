@@ -5,7 +5,8 @@
 // The JSON is {"state": lab.state} and, for a scene, {"present": {"at": n, "deck": null for the one that comes with the
 // app, or the deck}}. A link comes from anywhere, so what is in it is checked value by value before it is used.
 
-import { START, STEP_NAMES, OFF, LARGEST_SEED } from "./core.js";
+import { LARGEST_SEED, START } from "./core.js";
+import { STEP_NAMES, holds, isStepName, wholeChain } from "./steps.js";
 import { Tree } from "./tree.js";
 
 export const PREFIX = "#lab=";
@@ -87,17 +88,10 @@ const isOneOf =
   (x) =>
     values.includes(x);
 
-const VALUES = {
-  repetition_penalty: isNumber(1e-9, 1e9),
-  temperature: (x) => x === 0 || isNumber(1e-9, 1e9)(x),
-  top_k: isWhole(0, 1e7),
-  top_p: (x) => isNumber(0, 1)(x) && x > 0,
-  min_p: isNumber(0, 1),
-};
-const isStep = (x) => isRecord(x) && Object.hasOwn(VALUES, x.name) && VALUES[x.name](x.value);
+const isStep = (x) => isRecord(x) && isStepName(x.name) && holds(x.name, x.value);
 export const isSeed = isWhole(0, LARGEST_SEED);
-export const isSteps = (x) =>
-  isList(STEP_NAMES.length, isStep)(x) && new Set(x.map((step) => step.name)).size === x.length;
+const isUnique = (names) => new Set(names).size === names.length;
+export const isSteps = (x) => isList(STEP_NAMES.length, isStep)(x) && isUnique(x.map((step) => step.name));
 
 /** How tokens were drawn. */
 const isWay = (x) => isRecord(x) && isSteps(x.steps) && isBoolean(x.greedy) && isSeed(x.seed);
@@ -161,18 +155,7 @@ function isLike(start, x) {
   return start === null || (typeof x === typeof start && (typeof x !== "number" || Number.isFinite(x)));
 }
 
-/** All five steps: those of `steps` in their order, the others, off, where they would stand between them. */
-function allSteps(steps) {
-  const all = steps.map(({ name, value }) => ({ name, value }));
-  STEP_NAMES.forEach((name, place) => {
-    if (all.some((step) => step.name === name)) return;
-    const next = all.findIndex((step) => STEP_NAMES.indexOf(step.name) > place);
-    all.splice(next < 0 ? all.length : next, 0, { name, value: OFF[name] });
-  });
-  return all;
-}
-
-const MENDED = { steps: allSteps, tree: mended };
+const MENDED = { steps: wholeChain, tree: mended };
 
 /** What can be used of a state from outside, and the names of what can't: {state, wrong}. */
 export function clean(raw) {
@@ -181,8 +164,8 @@ export function clean(raw) {
   const wrong = [];
   for (const key of Object.keys(START)) {
     if (!isRecord(raw) || !Object.hasOwn(raw, key)) continue;
-    const holds = CHECKS[key] ?? ((x) => isLike(START[key], x));
-    if (holds(raw[key])) state[key] = structuredClone((MENDED[key] ?? ((x) => x))(raw[key]));
+    const isGood = CHECKS[key] ?? ((x) => isLike(START[key], x));
+    if (isGood(raw[key])) state[key] = structuredClone((MENDED[key] ?? ((x) => x))(raw[key]));
     else wrong.push(key);
   }
   return { state, wrong };

@@ -1,173 +1,15 @@
 // The panel "race": strategies side by side from one prompt, under the same darts, decoded as one batch on the server.
 //
 // lab.state.lanes says which (lanes.js), with prompt, model, seed, length and stop of the state. Not in the state: what
-// has been written, which the same settings give again. lab.commands.race = {start, stop} for others.
+// has been written, which the same settings give again.
 
-import { find, h, within } from "../page/dom.js";
-import { button, percent, number, shade, legend } from "../page/parts.js";
+import { h } from "../page/dom.js";
+import { number } from "../page/numbers.js";
+import { button, legend } from "../page/parts.js";
 import { START, addPanel } from "./core.js";
-import { MOST_LANES, lanesOf, summary, laneForm, measure, divergence } from "./lanes.js";
-import { setup, Job, prose, minus, tokenTitle } from "./setup.js";
-
-const FACTS = [
-  ["differs", "First difference", "The first token that is not the one of the lane all others are compared with"],
-  ["mean", "Mean log-prob.", "Mean natural logarithm of the tokens' probabilities in the model's own distribution"],
-  ["perplexity", "Perplexity", "exp(\u2212 mean log-probability): how uncertain the model would be of this text"],
-  ["share", "In repeats", "Share of the tokens in an n-gram that has occurred before in this lane (underlined)"],
-  ["loop", "Loop", "Whether the text has come to repeat its last tokens: at least twice, and over 12 tokens"],
-  ["distinct", "Distinct-1 / 2 / 3", "Different n-grams / all n-grams of 1, 2 and 3 tokens; 1.00: none occurs twice"],
-];
-
-// One lane ----------------------------------------------------------------------------------------------------------
-
-class LaneCard {
-  constructor(race) {
-    this.race = race;
-    this.tokens = []; // {id, logprob, rank, u}
-    this.spans = [];
-    this.name = h("h3", "");
-    this.how = h("p", "lane-how quiet");
-    this.settings = button("Settings", "Change, rename or remove this lane", () => this.toggle(), "small");
-    this.form = h("div", "lane-edit");
-    this.text = h("div", "lane-text");
-    this.text.tabIndex = 0;
-    this.text.setAttribute("role", "group");
-    this.at = h("p", "lane-at quiet");
-    this.values = {};
-    const facts = FACTS.map(([key, label, title]) => {
-      this.values[key] = h("dd", "", "\u2013");
-      this.values[key].dataset.value = key;
-      const fact = h("div", "", h("dt", "", label), this.values[key]);
-      fact.title = title;
-      return fact;
-    });
-    const head = h("div", "lane-head", this.name, this.settings);
-    this.node = h("article", "lane", head, this.how, this.form, this.text, this.at, h("dl", "lane-facts", ...facts));
-    this.listen();
-    this.open(false);
-  }
-
-  listen() {
-    this.text.addEventListener("mouseover", (event) => {
-      const i = this.spans.indexOf(within(event, ".token"));
-      if (i >= 0) this.race.point(i);
-    });
-    this.text.addEventListener("mouseleave", () => this.race.point(-1));
-    this.text.addEventListener("focus", () => this.at.setAttribute("aria-live", "polite")); // of this lane alone
-    this.text.addEventListener("blur", () => {
-      this.at.removeAttribute("aria-live");
-      this.race.point(-1);
-    });
-    this.text.addEventListener("keydown", (event) => {
-      const [at, last] = [this.race.pointed, this.tokens.length - 1];
-      const to = { ArrowRight: Math.min(last, at + 1), ArrowLeft: Math.max(0, at - 1), Home: 0, End: last, Escape: -1 };
-      if (!(event.key in to) || last < 0) return;
-      event.preventDefault();
-      this.race.point(to[event.key]);
-      this.spans[this.race.pointed]?.scrollIntoView({ block: "nearest" });
-    });
-  }
-
-  open(yes) {
-    this.form.hidden = !yes;
-    this.settings.setAttribute("aria-expanded", String(yes));
-    if (yes) this.fill();
-  }
-
-  toggle() {
-    this.open(this.form.hidden);
-    if (!this.form.hidden) this.form.querySelector("input").focus();
-  }
-
-  /** The form anew; the focus goes to the control of this key. */
-  fill(key) {
-    const { lab, cards } = this.race;
-    const lanes = lanesOf(lab.state);
-    const form = laneForm(lanes[cards.indexOf(this)], {
-      edit: (change, key) => {
-        const i = cards.indexOf(this);
-        lab.set({ lanes: lanesOf(lab.state).map((lane, j) => (j === i ? { ...lane, ...change(lane) } : lane)) });
-        if (key) this.fill(key);
-      },
-      remove: lanes.length > 1 ? () => this.race.remove(cards.indexOf(this)) : null,
-      mayBeam: lanes.every((lane, j) => cards[j] === this || !lane.beams),
-    });
-    this.form.replaceChildren(form);
-    if (key) find(form, form.querySelector(`[data-key="${key}"]:not(:disabled)`) ? `[data-key="${key}"]` : "input").focus();
-  }
-
-  show(lane, i) {
-    this.name.textContent = lane.name;
-    this.how.textContent = summary(lane);
-    this.how.title = this.how.textContent;
-    this.node.dataset.lane = i;
-    this.settings.setAttribute("aria-label", `Settings of ${lane.name}`);
-    this.text.setAttribute("aria-label", `Text of ${lane.name}: arrow keys go from token to token`);
-  }
-
-  clear() {
-    this.tokens = [];
-    this.draw(null);
-  }
-
-  /** Whether the end of the text is in sight: then it is to stay so. */
-  get atEnd() {
-    return this.text.scrollHeight - this.text.scrollTop - this.text.clientHeight < 40;
-  }
-
-  /** The tokens as they are now; nodes of tokens that stay are kept. */
-  draw(about) {
-    const { tokens, spans } = this;
-    spans.splice(tokens.length).forEach((span) => span.remove());
-    const changed = spans.findIndex(({ token }, i) => token.id !== tokens[i].id || token.logprob !== tokens[i].logprob);
-    // The character of up to four tokens before may have become whole; reading four more, the decoder is in step.
-    const from = Math.max(0, (changed < 0 ? spans.length : changed) - 4);
-    const start = Math.max(0, from - 4);
-    const pieces = about ? this.race.lab.pieces(tokens.slice(start).map(({ id }) => id), about) : [];
-    for (let i = from; i < tokens.length; i++) {
-      const words = prose(pieces[i - start], true);
-      if (spans[i]?.token === tokens[i] && spans[i].textContent === words) continue;
-      const span = h("span", `token shade-${shade("probability", Math.exp(tokens[i].logprob))}`, words);
-      /** @type {any} */ (span).token = tokens[i];
-      span.dataset.id = tokens[i].id;
-      span.title = tokenTitle(tokens[i], about);
-      if (spans[i]) spans[i].replaceWith(span);
-      else this.text.append(span);
-      spans[i] = span;
-    }
-  }
-
-  /** Marks and numbers; `base` is the card all others are compared with. */
-  measure(base, n) {
-    const { ids, marks, mean, perplexity, share, loop, distinct } = measure(this.tokens, n);
-    const differs = base === this ? -1 : divergence(ids, base.tokens.map((token) => token.id));
-    this.spans.forEach((span, i) => {
-      span.classList.toggle("differs", i === differs);
-      span.classList.toggle("repeat", marks[i]);
-    });
-    const than = base.name.textContent;
-    const where = differs < 0 ? `none from ${than}` : `from ${than} at token ${differs + 1}`;
-    const words = {
-      differs: base === this ? "the others are compared with this" : where,
-      mean: minus(mean, 3),
-      perplexity: number(perplexity, 1),
-      share: percent(share),
-      loop: loop ? `of ${loop.period} token${loop.period > 1 ? "s" : ""}` : "none",
-      distinct: distinct.map((x) => number(x, 2)).join(" / "),
-    };
-    for (const [key, value] of Object.entries(words)) this.values[key].textContent = ids.length ? value : "\u2013";
-    Object.assign(this.node.dataset, { tokens: ids.length, ids: ids.join(), differs });
-  }
-
-  point(i, about) {
-    const token = this.tokens[i];
-    this.spans.forEach((span, j) => span.classList.toggle("at", j === i));
-    const all = this.tokens.length ? `${this.tokens.length} tokens; point at one, or use the arrow keys.` : "";
-    this.at.textContent = token ? `${i + 1}: ${tokenTitle(token, about)}` : all;
-  }
-}
-
-// The panel ---------------------------------------------------------------------------------------------------------
+import { LaneCard } from "./lanecard.js";
+import { MOST_LANES, lanesOf } from "./lanes.js";
+import { Job, setup } from "./setup.js";
 
 class Race {
   constructor(container, lab) {
@@ -197,7 +39,6 @@ class Race {
     container.append(this.node);
     this.sync();
     lab.on((changed) => this.changed(changed));
-    (lab.commands ??= {}).race = { start: () => this.job.start(), stop: () => this.job.stop() };
   }
 
   hints() {
@@ -264,7 +105,13 @@ class Race {
     });
     this.add.disabled = lanes.length >= MOST_LANES;
     this.ngram.value = String(this.n);
-    this.base = this.cards[Math.max(0, lanes.findIndex((lane) => lane.greedy && !lane.beams))];
+    this.base =
+      this.cards[
+        Math.max(
+          0,
+          lanes.findIndex((lane) => lane.greedy && !lane.beams),
+        )
+      ];
     this.measure();
     this.dartLine.textContent =
       `All lanes throw the same dart at each position (common random numbers, seed ${this.lab.state.seed}): ` +

@@ -39,9 +39,8 @@ function character(c) {
 const lines = (...parts) => `${parts.flat().join("\n")}\n`;
 
 /** The model and the prompt's ids. */
-const opening = (imports, { model, prompt }) => [
-  ...imports,
-  "from gpt_demo import ModelStore, data_home",
+const opening = (names, { model, prompt }) => [
+  `from gpt_demo import ModelStore, data_home, ${names}`,
   "",
   `model, tokenizer = ModelStore(data_home(), see_all=True).load(${py(model)})`,
   `prompt = ${py(prompt)}`,
@@ -81,7 +80,7 @@ function partsOf({ tree }) {
 
 function oneWay(state, { steps, greedy, seed }, count, stop) {
   return lines(
-    opening(["from gpt_demo import lane_of, race"], state),
+    opening("lane_of, race", state),
     `lane = lane_of(${py({ steps, greedy })})`,
     `drawn = race(model, tokenizer.n_vocab, ids, [lane], seed=${py(seed)}, count=${py(count)}, end=${stop})`,
     "new = [token.id for token in drawn]",
@@ -91,7 +90,7 @@ function oneWay(state, { steps, greedy, seed }, count, stop) {
 
 function manyWays(state, parts) {
   return lines(
-    opening(["from gpt_demo import lane_of, race"], state),
+    opening("lane_of, race", state),
     "parts = [  # tokens put there by hand, or how many were drawn and how",
     parts.map((part) => `    ${py(part)},`),
     "]",
@@ -126,7 +125,7 @@ function written(lab) {
 function raced({ state }) {
   const lanes = lanesOf(state);
   const code = lines(
-    opening(["from gpt_demo import lane_of, race"], state),
+    opening("lane_of, race", state),
     "lanes = [",
     lanes.map((lane) => `    ${py(lane)},`),
     "]",
@@ -164,7 +163,7 @@ function toy({ state }) {
 function beams({ state }) {
   const { beams: count, length, length_penalty, early } = { ...START.beams, ...state.beams };
   const code = lines(
-    opening(["from gpt_demo import beam_search"], state),
+    opening("beam_search", state),
     `known = {"early_stopping": ${py(early)}, "n_vocab": tokenizer.n_vocab}`,
     `search = beam_search(model, ids, ${py(count)}, ${py(length)}, ${py(length_penalty)}, ${end(state)}, **known)`,
     "found = list(search)[-1].best",

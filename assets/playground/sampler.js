@@ -1,56 +1,18 @@
 // The Playground's arithmetic: every stage of the choice of a token, computed in the browser from one row of logits.
 //
-//   import * as S from "./sampler.js";
-//   const row = decodeRow(p.data, p.dtype, p.shift) // payload.js
-//   const stages = S.trace(row, contextIds, [{name: "temperature", value: 0.8}, {name: "top_k", value: 40}]);
-//   S.topRows(stages, 20); S.dart(stages, 0.37); S.drawMany(stages, 1000, seed);
+//   const row = decodeRow(p.data, p.dtype, p.shift)   // payload.js
+//   const stages = trace(row, contextIds, [{name: "temperature", value: 0.8}, {name: "top_k", value: 40}]);
+//   topRows(stages, 20); dart(stages, 0.37); drawMany(stages, 1000, seed);   // the latter two of darts.js
 //
 // Equal to gpt_demo/decoding/transforms.py: logits in float32 as there (Math.fround), probabilities in float64 from
 // them, but in float32 again where top-p and min-p decide what they cut. A row costs one sort when it is first seen;
-// after that no
-// slider needs one. Tokens are kept in rank order (logit descending, of equal ones the lower id first), a cut keeps a
-// prefix of it, temperature leaves the order alone, and the penalty merges two sequences that stay sorted.
+// after that no slider needs one. Tokens are kept in rank order (logit descending, of equal ones the lower id first), a
+// cut keeps a prefix of it, temperature leaves the order alone, and the penalty merges two sequences that stay sorted.
 
 import { Ranking, rankingOf } from "./ranking.js";
+import { STEPS, holds, isGreedy, isOn, isStepName, obeyed } from "./steps.js";
 
-const factor = (x) => x >= 1e-9 && x <= 1e9; // beyond that, float32 logits overflow
-const RULES = {
-  repetition_penalty: [factor, "a number from 1e-9 to 1e9 (1 turns it off)"],
-  temperature: [(x) => x === 0 || factor(x), "0 (greedy) or a number from 1e-9 to 1e9 (1 turns it off)"],
-  top_k: [(x) => Number.isInteger(x) && x >= 0, "a whole number of at least 0 (0 turns it off)"],
-  top_p: [(x) => x > 0 && x <= 1, "a number above 0 and at most 1 (1 turns it off)"],
-  min_p: [(x) => x >= 0 && x <= 1, "a number from 0 to 1 (0 turns it off)"],
-};
-const OFF = { repetition_penalty: 1, temperature: 1, top_k: 0, top_p: 1, min_p: 0 };
 const ROWS_REMEMBERED = 8;
-
-// Texts ---------------------------------------------------------------------------------------------------------
-
-const SHOWN = { " ": "\u00b7", "\n": "\u21b5", "\t": "\u21e5", "\r": "\u240d" };
-const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Z}]/gu;
-const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-/** A text or its bytes with nothing hidden: blanks as signs, what else has no shape as <U+200B>, a byte that is no
- *  part of a whole UTF-8 character as <0xE2>. */
-export function visible(bytesOrText) {
-  if (typeof bytesOrText === "string") return bytesOrText.replace(UNSEEN, sign);
-  let shown = "";
-  for (let i = 0; i < bytesOrText.length;) {
-    const lead = bytesOrText[i];
-    const size = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-    try {
-      shown += visible(strict.decode(bytesOrText.subarray(i, i + size)));
-      i += size;
-    } catch {
-      shown += `<0x${hex(lead, 2)}>`;
-      i += 1;
-    }
-  }
-  return shown;
-}
-
-const hex = (value, digits) => value.toString(16).toUpperCase().padStart(digits, "0");
-const sign = (character) => SHOWN[character] ?? `<U+${hex(character.codePointAt(0), 4)}>`;
 
 // The stages ------------------------------------------------------------------------------------------------------
 
@@ -76,12 +38,12 @@ class Stage {
     this.perplexity = Math.exp(this.entropy);
   }
 
-  idAt(rank) {
-    return this.ranking.ids[rank];
+  idAt(place) {
+    return this.ranking.ids[place];
   }
 
-  probabilityAt(rank) {
-    return rank < this.kept ? this.ranking.weights[rank] / this.sum : 0;
+  probabilityAt(place) {
+    return place < this.kept ? this.ranking.weights[place] / this.sum : 0;
   }
 
   /** -1 for a removed token. */
@@ -91,14 +53,14 @@ class Stage {
   }
 
   probability(id) {
-    const rank = this.rank(id);
-    return rank < 0 ? 0 : this.probabilityAt(rank);
+    const place = this.rank(id);
+    return place < 0 ? 0 : this.probabilityAt(place);
   }
 
   /** Natural logarithm of the probability, right even where that is too small for a number; -Infinity if removed. */
   logprob(id) {
-    const rank = this.rank(id);
-    return rank < 0 ? -Infinity : this.ranking.logits[rank] - this.ranking.logits[0] - Math.log(this.sum);
+    const place = this.rank(id);
+    return place < 0 ? -Infinity : this.ranking.logits[place] - this.ranking.logits[0] - Math.log(this.sum);
   }
 
   /** All probabilities, Float64Array (V) by id: a new array, to be asked for once. */
@@ -174,13 +136,9 @@ function prepare(row) {
 }
 
 function check({ name, value }) {
-  if (!Object.hasOwn(RULES, name)) throw new RangeError(`There is no step called ${name}.`);
-  const [holds, rule] = RULES[name];
-  if (typeof value !== "number" || !holds(value)) throw new RangeError(`${name} is ${value}; it must be ${rule}.`);
+  if (!isStepName(name)) throw new RangeError(`There is no step called ${name}.`);
+  if (!holds(name, value)) throw new RangeError(`${name} is ${value}; it must be ${STEPS[name].rule}.`);
 }
-
-/** The steps that are not off, in their order. */
-export const chain = (steps) => steps.filter(({ name, value }) => value !== OFF[name]);
 
 /** The row as the model gave it, then after each step {name, value}, in the order given: an array of Stage.
  *
@@ -190,14 +148,13 @@ export const chain = (steps) => steps.filter(({ name, value }) => value !== OFF[
 export function trace(row, ids, steps) {
   steps.forEach(check);
   const { model, spare } = prepare(row);
-  const greedy = steps.some(({ name, value }) => name === "temperature" && value === 0);
-  const obeyed = greedy ? [...steps.filter(({ name }) => name === "repetition_penalty"), { name: "greedy" }] : steps;
+  const greedy = isGreedy(steps);
   const stages = [model];
-  obeyed.forEach(({ name, value }, i) => {
+  [...obeyed(steps, greedy), ...(greedy ? [{ name: "greedy" }] : [])].forEach(({ name, value }, i) => {
     const before = stages[i];
     if (name in cut) {
       stages.push(new Stage(name, before.ranking, cut[name](before, value), before));
-    } else if (value === OFF[name]) {
+    } else if (!isOn({ name, value })) {
       stages.push(new Stage(name, before.ranking, before.kept, before));
     } else {
       const into = (spare[i] ??= new Ranking(row.length));
@@ -230,65 +187,4 @@ export function topRows(stages, n, by = "raw") {
   others.raw = first.kept > rows.length ? Math.max(0, others.raw) : 0;
   others.final = others.kept > 0 ? Math.max(0, others.final) : 0;
   return { rows, others };
-}
-
-/** The token that u, from [0, 1), hits on the final stage's bar: {id, rank, from, to}, from <= u < to.
- *
- *  The bar holds the tokens in rank order, the most probable at 0 and equal ones by id; each takes its probability,
- *  the last one all that is left. So: the first token, in rank order, whose cumulative probability is above u. */
-export function dart(stages, u) {
-  if (!(u >= 0 && u < 1)) throw new RangeError(`u is ${u}; it must be from 0 to below 1.`);
-  const { ranking, kept, sum } = stages.at(-1);
-  let [rank, mass, from] = [0, ranking.weights[0], 0];
-  while (rank < kept - 1 && u >= mass / sum) {
-    from = mass / sum;
-    mass += ranking.weights[++rank];
-  }
-  return { id: ranking.ids[rank], rank, from, to: rank === kept - 1 ? 1 : mass / sum };
-}
-
-/** The first `n` parts of the bar that dart() hits: [{id, from, to}]; what is left of it up to 1 has other tokens. */
-export function bar(stages, n) {
-  const { ranking, kept, sum } = stages.at(-1);
-  const parts = [];
-  let [mass, from] = [0, 0];
-  for (let r = 0; r < Math.min(n, kept); r++) {
-    mass += ranking.weights[r];
-    const to = r === kept - 1 ? 1 : mass / sum;
-    parts.push({ id: ranking.ids[r], from, to });
-    from = to;
-  }
-  return parts;
-}
-
-/** Uniform numbers in [0, 1), multiples of 2^-32, the same for the same seed (modulo 2^32): mulberry32 by Tommy
- *  Ettinger, a counter in steps of 0x6D2B79F5 whose bits are mixed. */
-export function random(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** `n` darts thrown with random(seed): a Map from id to how often it was hit, of those hit. */
-export function drawMany(stages, n, seed) {
-  const { ranking, kept, sum } = stages.at(-1);
-  const ends = new Float64Array(kept);
-  for (let [r, mass] = [0, 0]; r < kept; r++) ends[r] = (mass += ranking.weights[r]) / sum;
-  const next = random(seed);
-  const counts = new Map();
-  for (let i = 0; i < n; i++) {
-    const u = next();
-    let [low, high] = [0, kept - 1];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (u < ends[middle]) high = middle;
-      else low = middle + 1;
-    }
-    counts.set(ranking.ids[low], (counts.get(ranking.ids[low]) ?? 0) + 1);
-  }
-  return counts;
 }

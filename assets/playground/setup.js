@@ -2,9 +2,10 @@
 // how it goes on until it is done or stopped; and how their tokens are shown as text.
 
 import { h } from "../page/dom.js";
-import { button, field, percent, number, trouble } from "../page/parts.js";
-import { LARGEST_SEED } from "./core.js";
-import { visible } from "./sampler.js";
+import { clamp, number, percent } from "../page/numbers.js";
+import { button, field, trouble } from "../page/parts.js";
+import { visible } from "../page/visible.js";
+import { LARGEST_SEED, newSeed } from "./core.js";
 
 const END = "<|endoftext|>";
 
@@ -16,7 +17,7 @@ function whole(lab, key, label, title, low, high) {
   const show = () => (input.value = lab.state[key]);
   input.addEventListener("change", () => {
     const value = Math.round(Number(input.value));
-    if (input.value.trim() && Number.isFinite(value)) lab.set({ [key]: Math.min(high, Math.max(low, value)) });
+    if (input.value.trim() && Number.isFinite(value)) lab.set({ [key]: clamp(value, low, high) });
     show();
   });
   lab.on((changed) => changed.includes(key) && show());
@@ -62,9 +63,7 @@ function stop(lab) {
 /** The form; `extra` nodes stand between the model and the seed. `withLength`: the length is the shared one. */
 export function setup(lab, { extra = [], withLength = true } = {}) {
   const seed = whole(lab, "seed", "Seed", "The same seed throws the same darts", 0, LARGEST_SEED);
-  const other = button("New", "Another seed, drawn at random", () =>
-    lab.set({ seed: Math.floor(Math.random() * 1_000_000) }),
-  );
+  const other = button("New", "Another seed, drawn at random", () => lab.set({ seed: newSeed() }));
   other.setAttribute("aria-label", "New seed");
   const length = withLength ? whole(lab, "length", "Length", "Tokens to write", 1, 1000) : null;
   const fields = h("div", "setup-fields", model(lab), ...extra, length, h("div", "setup-seed", seed, other), stop(lab));
@@ -74,9 +73,9 @@ export function setup(lab, { extra = [], withLength = true } = {}) {
 // Something that is started, goes on, and can be stopped ------------------------------------------------------------
 
 /**
- * Its buttons, its line of words, its troubles. `root` gets data-state "idle" or "running"; work(alive, prompt)
- * does it, until alive() is false; progress() says how far it has come; key() is a string of all settings that its
- * result has; ended() is called when it is done or stopped; count() is how many tokens it writes at most.
+ * Its buttons, its line of words, its troubles. `root` gets data-state "idle" or "running"; work(alive, prompt) does
+ * it, until alive() is false; progress() says how far it has come; key() is a string of all settings that its result
+ * has; ended() is called when it is done or stopped; count() is how many tokens it writes at most.
  */
 export class Job {
   constructor(lab, root, { label, title, keeps, stale, work, progress, key, ended, count }) {
@@ -188,15 +187,16 @@ export class Job {
 }
 
 /** What a visitor must know of the context length; nothing where all of it fits. */
-function contextWords(n_ctx, given, count) {
-  if (given > n_ctx) return `The model sees the last ${number(n_ctx)} of ${number(given)} tokens.`;
-  if (given + count <= n_ctx + 1) return "";
-  return `Slower from token ${number(n_ctx - given + 2)} on: the context is full.`;
+function contextWords(n_ctx, length, count) {
+  if (length > n_ctx) return `The model sees the last ${number(n_ctx)} of ${number(length)} tokens.`;
+  if (length + count <= n_ctx + 1) return "";
+  return `Slower from token ${number(n_ctx - length + 2)} on: the context is full.`;
 }
 
 const CONTEXT =
   "The model has a fixed number of places for tokens. Behind them the oldest token falls out at each step and all " +
-  "others change their place, so that all of them are computed anew.";
+  "others " +
+  "change their place, so that all of them are computed anew.";
 
 // Tokens as text ----------------------------------------------------------------------------------------------------
 
@@ -208,21 +208,6 @@ export function prose(text, lines = false) {
   return text.replace(UNSEEN, (c) => (c === "\n" ? (lines ? "\u21b5\n" : "\u21b5 ") : visible(c)));
 }
 
-/** A logarithm: two digits after the point, or `digits`; a real minus sign, never "-0.00". */
-export function minus(x, digits = 2) {
-  if (x === -Infinity) return "\u2212\u221e";
-  return signed(number(x, digits));
-}
-
-/** A score, which may be of any size: three digits that count. */
-export function score(x) {
-  const size = Math.abs(x);
-  if (x === 0 || !Number.isFinite(x) || size >= 100) return minus(x, 0);
-  return size < 1e-3 ? signed(x.toExponential(2)) : minus(x, Math.max(0, 2 - Math.floor(Math.log10(size))));
-}
-
-const signed = (words) => words.replace(/^[-\u2212](?=[0.]*$)/, "").replace(/-/g, "\u2212");
-
 /** What there is to say of a token: {id, logprob (the model's own), rank, u}. */
 export function tokenTitle(token, about) {
   const parts = [
@@ -230,6 +215,6 @@ export function tokenTitle(token, about) {
     `${percent(Math.exp(token.logprob))} in the model's own distribution`,
   ];
   if (Number.isInteger(token.rank)) parts.push(`rank ${token.rank + 1}`);
-  if (typeof token.u === "number") parts.push(`dart ${token.u.toFixed(4)}`);
+  if (typeof token.u === "number") parts.push(`dart ${number(token.u, 4)}`);
   return parts.join(", ");
 }

@@ -1,6 +1,7 @@
 // Sharing: the address follows the state, a link opened restores it, and the sheet "Share" gives link, JSON and Python.
 
 import { h } from "../page/dom.js";
+import { number } from "../page/numbers.js";
 import { button } from "../page/parts.js";
 import { extend } from "./core.js";
 import { isLink, read, write, clean } from "./link.js";
@@ -155,8 +156,8 @@ function linkPart(link) {
   const length = node.value.length;
   const words =
     length > MESSENGER
-      ? `It holds everything that is set and written here: ${length.toLocaleString("en-GB")} characters. Some ` +
-        `messengers cut so long a link; then send the JSON.`
+      ? `It holds everything that is set and written here: ${number(length)} characters. Some messengers cut so ` +
+        `long a link; then send the JSON.`
       : "It holds everything that is set and written here; whoever opens it sees the same.";
   return part(
     "link",

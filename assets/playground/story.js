@@ -4,10 +4,10 @@
 //   const story = new Story(lab);
 //   story.follow(changed);        // -> true if another text begins: then await story.open()
 //   await story.view(at);         // one position: {row, u, context, about, chosen, before}; at: a node of the tree or
-// NEXT
+//   NEXT
 
+import { dart } from "./darts.js";
 import { stagesOf } from "./dist.js";
-import * as S from "./sampler.js";
 import { Tree } from "./tree.js";
 
 export const NEXT = -2; // the place behind the text
@@ -104,9 +104,9 @@ export class Story {
   async rowBehind(node, context, seed) {
     const { rows } = this; // a late answer must not get among those of another text
     if (rows.get(node)?.darts.has(seed)) return rows.get(node);
-    const { row, dart } = await this.lab.row(context, this.lab.state.model, seed);
+    const { row, dart: u } = await this.lab.row(context, this.lab.state.model, seed);
     const entry = rows.get(node) ?? { row, darts: new Map() };
-    entry.darts.set(seed, dart);
+    entry.darts.set(seed, u);
     rows.delete(node);
     rows.set(node, entry);
     if (rows.size > ROWS) rows.delete(rows.keys().next().value);
@@ -117,7 +117,7 @@ export class Story {
   drawFrom(view) {
     const stages = stagesOf(view, this.lab.state);
     const greedy = stages.at(-1).name === "greedy";
-    const id = greedy ? stages.at(-1).idAt(0) : S.dart(stages, view.u).id;
+    const id = greedy ? stages.at(-1).idAt(0) : dart(stages, view.u).id;
     this.tree.leaf = this.tree.add(this.tree.leaf, id, this.tree.way(this.settings), numbersOf(stages[0], id));
     return this.tree.leaf;
   }

@@ -1,13 +1,15 @@
 // Nine words: the choice of a token small enough to be followed by hand, with the book's own numbers.
 //
-// The words and their logits are those of the toy vocabulary in the book behind this project. assets/playground/sampler.js computes
-// the bars; the 1,000 single draws come from the server, which draws with torch.multinomial and the seed 123 as the book
-// does, so that its printed counts come out exactly.
+// The words and their logits are those of the toy vocabulary in the book behind this project.
+// assets/playground/sampler.js computes the bars; the 1,000 single draws come from the server, which draws with
+// torch.multinomial and the seed 123 as the book does, so that its printed counts come out exactly.
 
 import { h } from "../page/dom.js";
-import { percent, number, button, trouble as troubleLine } from "../page/parts.js";
+import { percent, number } from "../page/numbers.js";
+import { button, trouble as troubleLine } from "../page/parts.js";
 import { addPanel } from "./core.js";
-import * as S from "./sampler.js";
+import * as darts from "./darts.js";
+import { trace } from "./sampler.js";
 
 export const WORDS = ["closer", "every", "effort", "forward", "inches", "moves", "pizza", "toward", "you"];
 export const LOGITS = [4.51, 0.89, -1.9, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79];
@@ -18,14 +20,22 @@ const row = new Float32Array(LOGITS);
 
 /** Everything to be shown of {temperature, top_k, u}: per word raw, final; the parts of the bar; the word hit. */
 export function compute({ temperature, top_k, u }) {
-  const stages = S.trace(row, [], [{ name: "temperature", value: temperature }, { name: "top_k", value: top_k }]);
+  const stages = trace(
+    row,
+    [],
+    [
+      { name: "temperature", value: temperature },
+      { name: "top_k", value: top_k },
+    ],
+  );
   const words = WORDS.map((word, id) => ({
     word,
     raw: stages[0].probability(id),
     final: stages.at(-1).probability(id),
     kept: stages.at(-1).rank(id) >= 0,
   }));
-  return { words, parts: S.bar(stages, WORDS.length), hit: S.dart(stages, u), perplexity: stages.at(-1).perplexity };
+  const [parts, hit] = [darts.bar(stages, WORDS.length), darts.dart(stages, u)];
+  return { words, parts, hit, perplexity: stages.at(-1).perplexity };
 }
 
 const change = (lab, patch) => lab.set({ toy: { ...lab.state.toy, ...patch } });
@@ -68,7 +78,7 @@ function controls(lab) {
     "Dart",
     "The uniform number from 0 to 1 that is drawn; the word on whose part of the bar it lands is the next one",
     { id: "dart", min: 0, max: 0.999, step: 0.001 },
-    (x) => x.toFixed(3),
+    (x) => number(x, 3),
     (x) => change(lab, { u: x }),
   );
   const book = [0.1, 1, 5].map((t) =>
@@ -126,12 +136,16 @@ function table() {
     name.scope = "row";
     const bar = h("td", "toy-c2", h("div", "toy-bar", raw, final, mark));
     bar.setAttribute("aria-hidden", "true");
-    const node = h("tr", "toy-word", name, h("td", "toy-c1", LOGITS[id].toFixed(2)), bar, ...Object.values(cells));
+    const node = h("tr", "toy-word", name, h("td", "toy-c1", number(LOGITS[id], 2)), bar, ...Object.values(cells));
     node.dataset.id = String(id);
     return { node, raw, final, mark, cells };
   });
   const body = h("tbody", "", ...rows.map((entry) => entry.node));
-  const caption = h("caption", "toy-caption", `After \u201c${CONTEXT}\u201d the model gives each of its nine words a logit.`);
+  const caption = h(
+    "caption",
+    "toy-caption",
+    `After \u201c${CONTEXT}\u201d the model gives each of its nine words a logit.`,
+  );
   return { node: h("table", "toy-table", caption, h("thead", "", h("tr", "", ...heads)), body), rows };
 }
 
@@ -146,7 +160,8 @@ function showWord({ node, raw, final, mark, cells }, entry, count, hit) {
   cells.final.textContent = percent(entry.final);
   const expected = DRAWS * entry.final;
   cells.expected.textContent = number(expected, 1);
-  cells.expected.title = `Of 1,000 draws, give or take ${number(Math.sqrt(expected * (1 - entry.final)), 1)} (standard deviation)`;
+  cells.expected.title =
+    `Of 1,000 draws, give or take ${number(Math.sqrt(expected * (1 - entry.final)), 1)} ` + `(standard deviation)`;
   cells.counted.textContent = count === null ? "" : number(count);
   if (count === null) delete node.dataset.count;
   else node.dataset.count = count;
@@ -172,13 +187,16 @@ function strip() {
     }
     dart.style.left = `${100 * u}%`;
     bar.dataset.hit = WORDS[result.hit.id];
-    const [from, to] = [result.hit.from, result.hit.to].map((x) => x.toFixed(3));
-    words.textContent = `The dart at ${u.toFixed(3)} hits \u201c${WORDS[result.hit.id]}\u201d, whose part of the bar goes from ${from} to ${to}.`;
+    const [from, to] = [result.hit.from, result.hit.to].map((x) => number(x, 3));
+    words.textContent =
+      `The dart at ${number(u, 3)} hits \u201c${WORDS[result.hit.id]}\u201d, whose part of the ` +
+      `bar goes from ${from} to ${to}.`;
   };
   return { node: h("div", "", bar, words), show };
 }
 
-// The 1,000 draws ------------------------------------------------------------------------------------------------------
+// The 1,000 draws
+// ------------------------------------------------------------------------------------------------------
 
 /** Asks for the counts that belong to the sliders, a moment after they rest; `show` is called when they came. */
 class Draws {
@@ -217,7 +235,8 @@ class Draws {
   }
 }
 
-// The panel ------------------------------------------------------------------------------------------------------------
+// The panel
+// ------------------------------------------------------------------------------------------------------------
 
 function mount(container, lab) {
   const left = controls(lab);
@@ -225,8 +244,10 @@ function mount(container, lab) {
   const bar = strip();
   const trouble = troubleLine();
   const facts = h("p", "toy-facts");
-  const draw = button("Draw 1,000 words", "1,000 single draws of torch.multinomial with the seed 123, as in the book", () =>
-    change(lab, { draws: DRAWS }),
+  const draw = button(
+    "Draw 1,000 words",
+    "1,000 single draws of torch.multinomial with the seed 123, as in the book",
+    () => change(lab, { draws: DRAWS }),
   );
   const clear = button("Clear", "Take the counts away", () => change(lab, { draws: 0 }));
   const method = h("span", "toy-quiet", "torch.multinomial, one draw at a time, seed 123: the book's own counts.");
@@ -235,10 +256,14 @@ function mount(container, lab) {
     const result = compute(toy);
     const counts = toy.draws ? draws.now : null;
     left.show(toy);
-    result.words.forEach((entry, id) => showWord(words.rows[id], entry, counts ? counts[id] : null, id === result.hit.id));
+    result.words.forEach((entry, id) =>
+      showWord(words.rows[id], entry, counts ? counts[id] : null, id === result.hit.id),
+    );
     bar.show(result, toy.u);
     const kept = result.words.filter((entry) => entry.kept).length;
-    facts.textContent = `${kept} of 9 words can come; the choice is as uncertain as one among ${number(result.perplexity, 2)} equally probable words (perplexity).`;
+    facts.textContent =
+      `${kept} of 9 words can come; the choice is as uncertain as one among ` +
+      `${number(result.perplexity, 2)} equally probable words (perplexity).`;
     root.dataset.drawn = !toy.draws ? "no" : counts ? "done" : "asking";
     clear.disabled = !toy.draws;
     draws.follow();
@@ -248,7 +273,15 @@ function mount(container, lab) {
     () => (trouble.hide(), show()),
     (sentence) => trouble.show(sentence, () => (trouble.hide(), show())),
   );
-  const results = h("div", "toy-results", words.node, h("div", "toy-row", draw, clear, method), trouble.node, bar.node, facts);
+  const results = h(
+    "div",
+    "toy-results",
+    words.node,
+    h("div", "toy-row", draw, clear, method),
+    trouble.node,
+    bar.node,
+    facts,
+  );
   const root = h("div", "lab-toy", left.node, results);
   container.append(root);
   lab.on((changed) => (changed.includes("toy") || changed.includes("panel")) && show());

@@ -128,7 +128,8 @@ export class Tree {
     this.leaf = end === this.leaf ? places.get(end) : this.tip(places.get(end));
   }
 
-  /** Sum of the model's own log-probabilities of the tokens to `leaf`; null where one is unknown. */
+  /** Sum of the log-probabilities of the tokens to `leaf`, in the model's own distribution; null where one is unknown.
+   *  */
   logprob(leaf = this.leaf) {
     let sum = 0;
     for (let at = leaf; at >= 0; at = this.nodes[at].parent) {

@@ -1,8 +1,8 @@
 // A deck of scenes: {title, scenes: [{title, note, show, state, recorded}]}, from the server, a file, a link or the
 // page.
 
-import { OFF } from "../playground/core.js";
 import { clean, isRecord, write } from "../playground/link.js";
+import { active } from "../playground/steps.js";
 import * as stage from "./stage.js";
 
 /** @import { Scene } from "../page/protocol.js" */
@@ -16,7 +16,7 @@ const words = (x, most) => (typeof x === "string" ? x.slice(0, most) : "");
 function checkScene(raw) {
   if (!isRecord(raw) || !isRecord(raw.state)) throw new Error();
   const { state } = clean(raw.state);
-  if (state.steps) state.steps = state.steps.filter((step) => step.value !== OFF[step.name]);
+  if (state.steps) state.steps = active(state.steps);
   const known = stage.SHOWS.includes(raw.show);
   /** @type {Scene} */
   const scene = {

@@ -2,9 +2,11 @@
 //
 //   const { data, turn } = await ask(lab, show, state);   // turn(steps, u): the data with other settings
 
-import { START, OFF } from "../playground/core.js";
+import { START } from "../playground/core.js";
+import { bar, dart } from "../playground/darts.js";
 import { lanesOf } from "../playground/lanes.js";
-import * as S from "../playground/sampler.js";
+import { topRows, trace } from "../playground/sampler.js";
+import { active, isGreedy, obeyed } from "../playground/steps.js";
 
 const ROWS = 10;
 
@@ -78,29 +80,26 @@ const stageOf = (stage, shown) => {
 };
 
 function distributionOf(player, row, steps, greedy, u) {
-  const obeyed = steps.filter(
-    (step) => step.value !== OFF[step.name] && (!greedy || step.name === "repetition_penalty"),
-  );
-  const stages = S.trace(row, player.ids.slice(-player.about.n_ctx), obeyed);
+  const stages = trace(row, player.ids.slice(-player.about.n_ctx), obeyed(active(steps), greedy));
   const [model, last] = [stages[0], stages.at(-1)];
-  const shown = S.topRows([model], ROWS).rows.map((entry) => entry.id);
+  const shown = topRows([model], ROWS).rows.map((entry) => entry.id);
   const logit = (id) => ({ ...player.piece(id), logit: row[id] });
-  const bar = S.bar(stages, ROWS).map(({ id, from, to }) => ({ ...player.piece(id), from, to }));
-  const hit = greedy ? { id: last.idAt(0), from: 0, to: last.probabilityAt(0) } : S.dart(stages, u);
+  const parts = bar(stages, ROWS).map(({ id, from, to }) => ({ ...player.piece(id), from, to }));
+  const hit = greedy ? { id: last.idAt(0), from: 0, to: last.probabilityAt(0) } : dart(stages, u);
   return {
     ...player.data,
     tokens: shown.map(logit),
     lowest: logit(model.idAt(model.kept - 1)),
     stages: stages.map((stage) => stageOf(stage, shown)),
-    dart: { ...player.piece(hit.id), from: hit.from, to: hit.to, u: greedy ? null : u, bar },
+    dart: { ...player.piece(hit.id), from: hit.from, to: hit.to, u: greedy ? null : u, bar: parts },
   };
 }
 
 async function nextToken(player) {
   const { model, seed, steps, greedy } = player.state;
-  const isGreedy = greedy || steps.some(({ name, value }) => name === "temperature" && value === 0);
-  const { row, dart } = await player.lab.row(player.ids, model, seed);
-  const turn = (now, u = dart) => distributionOf(player, row, now, isGreedy, u);
+  const always = greedy || isGreedy(steps);
+  const { row, dart: thrown } = await player.lab.row(player.ids, model, seed);
+  const turn = (now, u = thrown) => distributionOf(player, row, now, always, u);
   return { data: turn(steps), turn };
 }
 

@@ -1,10 +1,10 @@
 // Small parts of what the presenter draws (stage.js).
 
 import { h } from "../page/dom.js";
-import { number } from "../page/parts.js";
-import { visible } from "../playground/sampler.js";
+import { clamp, number } from "../page/numbers.js";
+import { visible } from "../page/visible.js";
 
-export const share = (x) => `${100 * Math.min(1, Math.max(0, Number(x) || 0))}%`;
+export const share = (x) => `${100 * clamp(Number(x) || 0, 0, 1)}%`;
 export const list = (x) => {
   if (!Array.isArray(x)) throw new TypeError("a list is missing");
   return x;

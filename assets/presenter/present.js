@@ -2,21 +2,16 @@
 // leaves. A scene plays from its recording at once; what the model answers takes its place when the model is there.
 
 import { h } from "../page/dom.js";
+import { clamp } from "../page/numbers.js";
 import { button } from "../page/parts.js";
 import { START, extend } from "../playground/core.js";
 import { clean } from "../playground/link.js";
+import { STEPS } from "../playground/steps.js";
 import * as decks from "./deck.js";
 import { drawer } from "./drawer.js";
 import * as live from "./live.js";
 import * as stage from "./stage.js";
 
-const SLIDERS = {
-  repetition_penalty: [0.5, 2, 0.05],
-  temperature: [0.1, 3, 0.05],
-  top_k: [1, 50, 1],
-  top_p: [0.05, 1, 0.05],
-  min_p: [0, 0.5, 0.01],
-};
 const SOURCES = {
   live: ["live", "The numbers come from the model, asked just now"],
   recorded: ["recorded", "The numbers were recorded earlier; they play without the model"],
@@ -163,7 +158,7 @@ class Presenter {
   // A scene -----------------------------------------------------------------------------------------------------------
 
   go(at) {
-    this.at = Math.min(this.deck.scenes.length - 1, Math.max(0, at));
+    this.at = clamp(at, 0, this.deck.scenes.length - 1);
     const n = this.deck.scenes.length;
     this.title.textContent = this.scene.title;
     this.note.textContent = this.scene.note;
@@ -258,7 +253,7 @@ class Presenter {
       this.picture.replaceChildren(node);
     };
     const sliders = steps.map((step) => {
-      const [min, max, size] = SLIDERS[step.name];
+      const [min, max, size] = STEPS[step.name].scene;
       const input = h("input", "");
       Object.assign(input, { type: "range", min, max, step: size });
       input.value = step.value;
@@ -268,7 +263,7 @@ class Presenter {
         value.textContent = input.value;
         redraw();
       });
-      return h("label", "present-slider", h("span", "", stage.NAMES[step.name]), input, value);
+      return h("label", "present-slider", h("span", "", STEPS[step.name].label), input, value);
     });
     const dart = button("Throw the dart", "Draw another number", () => {
       u = Math.random();

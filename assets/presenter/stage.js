@@ -7,8 +7,9 @@
 // hold together draw() throws, which the presenter says in a sentence.
 
 import { h } from "../page/dom.js";
-import { percent, number, shade, legend as scale } from "../page/parts.js";
-import { STEP_LABELS } from "../playground/controls.js";
+import { number, percent } from "../page/numbers.js";
+import { shade, legend as scale } from "../page/parts.js";
+import { STEPS } from "../playground/steps.js";
 import { facts, list, nameOf, prompt, share, source, strip, table, text, token, twoBars } from "./parts.js";
 import { sizes, toy, training } from "./unasked.js";
 
@@ -16,16 +17,10 @@ import { sizes, toy, training } from "./unasked.js";
 
 const ROWS = 7; // of a distribution, so that the dart has its place too
 const PACE = 140; // ms per token that is played
-export const NAMES = {
-  model: "Model",
-  repetition_penalty: "Repetition penalty",
-  temperature: "Temperature",
-  top_k: "Top-k",
-  top_p: "Top-p",
-  min_p: "Min-p",
-  greedy: "Greedy",
-  ...STEP_LABELS,
-};
+const OTHERS = { model: "Model", greedy: "Greedy" };
+
+/** What a stage is called. */
+const called = (name) => STEPS[name]?.label ?? OTHERS[name] ?? name;
 
 // Chapters ------------------------------------------------------------------------------------------------------------
 
@@ -96,7 +91,7 @@ function softmax(data) {
 
 /** What a stage did, in words. */
 function did(stage, value) {
-  const name = value === undefined ? (NAMES[stage.name] ?? stage.name) : `${NAMES[stage.name] ?? stage.name} ${value}`;
+  const name = value === undefined ? called(stage.name) : `${called(stage.name)} ${value}`;
   const kept = `${number(stage.kept)} tokens`;
   if (stage.name === "model") return "";
   return stage.removed_mass > 0

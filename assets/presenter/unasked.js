@@ -1,7 +1,7 @@
 // Scenes that ask no model: a training, the sizes of GPT-2, the nine words (see stage.js).
 
 import { h } from "../page/dom.js";
-import { percent, number } from "../page/parts.js";
+import { number, percent } from "../page/numbers.js";
 import { WORDS, LOGITS, compute } from "../playground/toy.js";
 import { facts, list, strip, table, token, twoBars } from "./parts.js";
 

@@ -3,7 +3,7 @@
 import { set, setText } from "../page/dom.js";
 import { extent, scale } from "./scales.js";
 import { indexAt, yDomain } from "./series.js";
-import { furthest, number } from "./snapshot.js";
+import { furthest, numeric } from "./snapshot.js";
 import { LETTER, Pool, dotsData, pathData, svg, tenth } from "./svg.js";
 import { format, linearTicks, logTicks, tickTexts } from "./ticks.js";
 import { AXES } from "./words.js";
@@ -166,7 +166,7 @@ export class Panel {
   drawMarks(view) {
     if (!this.big) return;
     for (const run of [...view.data.past, view.data.now].filter((one) => one?.best)) {
-      const cx = tenth(this.x(number(run.best[view.axis])));
+      const cx = tenth(this.x(numeric(run.best[view.axis])));
       const cy = tenth(this.y(run.best.val_loss));
       if (cx !== cx || cy !== cy) continue;
       const now = run === view.data.now;

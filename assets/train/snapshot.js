@@ -25,8 +25,8 @@ export function readSnapshot(value) {
   const references = Object.entries(raw.references ?? {})
     .filter(([, loss]) => Number.isFinite(loss) && loss > 0)
     .map(([name, loss]) => ({ words: REFERENCES[name] ?? [name], loss }));
-  const total = number(raw.total_tokens);
-  return { now, past: runs.filter((run) => run !== now), references, total, perEpoch: number(raw.tokens_per_epoch) };
+  const total = numeric(raw.total_tokens);
+  return { now, past: runs.filter((run) => run !== now), references, total, perEpoch: numeric(raw.tokens_per_epoch) };
 }
 
 function readRun(raw, index) {
@@ -49,11 +49,11 @@ function readRun(raw, index) {
 function readTable(raw, names) {
   const length = Array.isArray(raw?.step) ? raw.step.length : 0;
   return Object.fromEntries(
-    names.map((name) => [name, Float64Array.from({ length }, (_, i) => number(raw[name]?.[i]))]),
+    names.map((name) => [name, Float64Array.from({ length }, (_, i) => numeric(raw[name]?.[i]))]),
   );
 }
 
-export const number = (value) => (typeof value === "number" ? value : NaN);
+export const numeric = (value) => (typeof value === "number" ? value : NaN);
 
 const perplexity = (loss) => (loss < 700 ? Math.exp(loss) : NaN);
 

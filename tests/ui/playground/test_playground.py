@@ -269,9 +269,9 @@ def test_steps_change_places_by_keys_and_by_drag(lab: Playground) -> None:
     in_order = [row["kept"] for row in lab.ledger()]
     lab.step("top_p").get_by_role("slider").focus()
     lab.page.keyboard.press("Alt+ArrowUp")
-    lab.step("top_p").get_by_role("button", name="Move Top-p (nucleus)").focus()
+    lab.step("top_p").get_by_role("button", name="Move Top-p").focus()
     lab.page.keyboard.press("ArrowUp")
-    expect(lab.step("top_p").get_by_role("button", name="Move Top-p (nucleus)")).to_be_focused()
+    expect(lab.step("top_p").get_by_role("button", name="Move Top-p")).to_be_focused()
     moved = ["repetition_penalty", "top_p", "temperature", "top_k", "min_p"]
     assert [row["name"] for row in lab.ledger()] == ["model", *moved]
     steps = chain(top_p=0.7) + chain(temperature=0.8) + chain(top_k=40)

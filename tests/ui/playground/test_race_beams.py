@@ -583,15 +583,16 @@ def test_they_fit_a_telephone_and_a_screen(app: App, page: Page) -> None:
 
 
 def test_the_pages_dart_is_the_servers(node: Node) -> None:
-    modules = f"Promise.all([{module('playground/sampler.js')}, {module('playground/payload.js')}])"
+    names = ("sampler", "darts", "payload")
+    modules = f"Promise.all([{', '.join(module(f'playground/{name}.js') for name in names)}])"
     generator, draw = torch.Generator().manual_seed(4), random.Random(4)
     for V, scale in ((9, 2.0), (257, 3.0), (3000, 8.0)):
         logits = (torch.randn(V, generator=generator) * scale).round(decimals=1)  # with ties
         us = [0.0, 0.999999, *(draw.random() for _ in range(200))]
         ids = node.evaluate(
-            """([{data, dtype, shift}, us]) => MODULES.then(([S, P]) => {
+            """([{data, dtype, shift}, us]) => MODULES.then(([S, D, P]) => {
               const stages = S.trace(P.decodeRow(data, dtype, shift), [], []);
-              return us.map((u) => S.dart(stages, u).id);
+              return us.map((u) => D.dart(stages, u).id);
             })""".replace("MODULES", modules),
             [row_payload(logits), us],
         )

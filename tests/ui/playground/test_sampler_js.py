@@ -58,8 +58,10 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def js(node: Node) -> Node:
     """With the sampler as S, the decoding of what is sent as P, and what the tests ask of it."""
-    parts = ", ".join(module(f"playground/{name}.js") for name in ("sampler", "payload"))
-    node.evaluate(f"Promise.all([{parts}]).then(([S, P]) => void Object.assign(globalThis, {{ S, P }}))")
+    names = ("playground/sampler", "playground/darts", "playground/steps", "page/visible", "playground/payload")
+    parts = ", ".join(module(f"{name}.js") for name in names)
+    spread = "{ S: Object.assign({}, ...all), P: all.at(-1) }"
+    node.evaluate(f"Promise.all([{parts}]).then((all) => void Object.assign(globalThis, {spread}))")
     node.evaluate(f"(() => {{ {HARNESS} }})()")
     return node
 
@@ -199,7 +201,7 @@ def test_greedy_heeds_the_penalty_and_nothing_else(js: Node) -> None:
 def test_what_is_off_can_be_left_out_and_what_is_wrong_gets_a_sentence(js: Node) -> None:
     off = {"repetition_penalty": 1, "temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0}
     steps = [{"name": name, "value": value} for name, value in off.items()]
-    assert js.evaluate("steps => S.chain(steps)", [*steps, {"name": "min_p", "value": 0.1}]) == [
+    assert js.evaluate("steps => S.active(steps)", [*steps, {"name": "min_p", "value": 0.1}]) == [
         {"name": "min_p", "value": 0.1}
     ]
     js.evaluate("payload => { load(payload); }", row_payload(torch.zeros(3)))

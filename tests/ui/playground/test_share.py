@@ -139,7 +139,8 @@ def test_nine_words_are_drawn_as_the_book_does(visitor: Visitor, app: App, golde
     page, toy = opened(visitor, app, "Nine words"), golden["toy_vocabulary"]
     panel, rows = page.locator(".lab-toy"), page.locator(".toy-word")
     assert rows.locator(".toy-c0").all_inner_texts() == toy["words"]
-    assert [float(text) for text in rows.locator(".toy-c1").all_inner_texts()] == toy["logits"]
+    written = rows.locator(".toy-c1").all_inner_texts()
+    assert [float(text.replace("\N{MINUS SIGN}", "-")) for text in written] == toy["logits"]
     press(page, "Draw 1,000 words")
     for temperature, counts in toy["counts_of_1000_draws_seed_123"].items():
         press(page, f"{float(temperature):g}")

@@ -80,7 +80,7 @@ def test_hostile_text_is_text_everywhere(app: App, visitor: Visitor) -> None:
     expect(page.get_by_role("button", name="Start training")).to_be_disabled()
     page.get_by_label("Your text").fill(HOSTILE * 20)
     tokens = page.locator("#text-preview .tokens")
-    for shown in ("<img·src=x·onerror=window.hacked=1>", "${window.hacked=2}", "{{7*7}}", "\u2400\u2407"):
+    for shown in ("<img·src=x·onerror=window.hacked=1>", "${window.hacked=2}", "{{7*7}}", "<U+0000><U+0007>"):
         expect(tokens).to_contain_text(shown)
     unfold(page, "All settings")
     setting(page, "sample_prompt").fill("<img src=x onerror=window.hacked=4>${window.hacked=5}")

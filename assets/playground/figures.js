@@ -1,0 +1,65 @@
+// What is said of the text of the panel "Write": its numbers, what its colours mean, and how much of it the model sees.
+
+import { h } from "../page/dom.js";
+import { number } from "../page/numbers.js";
+import { legend } from "../page/parts.js";
+import { COLOURS } from "./text.js";
+
+const FIGURES = [
+  ["tokens", "Tokens behind the prompt"],
+  ["tokens/s", "Tokens per second of the last writing"],
+  [
+    "log-probability",
+    "Sum of the tokens' log-probabilities, natural logarithm, in the model's own distribution (before the chain)",
+  ],
+  [
+    "perplexity",
+    "exp(\u2212 log-probability / tokens), in the model's own distribution (before the chain): as if each token had " +
+      "been " +
+      "chosen among so many equally probable ones",
+  ],
+];
+
+const COLOURED =
+  "What the model thought of each token: its probability, its rank among all, or how unsure the model was before it";
+
+function figure([name, title]) {
+  const value = h("dd", "", "\u2013");
+  return { value, node: Object.assign(h("div", "", h("dt", "", name), value), { title }) };
+}
+
+export function figures(lab, story) {
+  const shown = FIGURES.map(figure);
+  const seen = h("p", "quiet seen");
+  seen.setAttribute("role", "status");
+  const colours = h("select", "", ...COLOURS.map((name) => Object.assign(h("option", "", name), { value: name })));
+  colours.title = COLOURED;
+  colours.addEventListener("change", () => lab.set({ colour: colours.value }));
+  const scale = h("span", "scale-box");
+  const look = h("div", "row look", h("label", "check", h("span", "quiet", "Colour"), colours), scale);
+  const node = h("div", "row facts-row", h("dl", "facts", ...shown.map((one) => one.node)), look);
+
+  /** Everything anew; `job`: {count, seconds} of what is being written, if its speed is known. Gives it as data too. */
+  function show(job = null) {
+    const { tree, about, promptIds } = story;
+    const [length, sum] = [tree.length(), tree.logprob()];
+    const known = length > 0 && sum !== null;
+    const speed = job?.seconds ? number(job.count / job.seconds, 1) : shown[1].value.textContent;
+    const [total, perplexity] = known ? [number(sum, 2), number(Math.exp(-sum / length), 2)] : ["\u2013", "\u2013"];
+    [number(length), speed, total, perplexity].forEach((value, i) => (shown[i].value.textContent = value));
+    const all = promptIds.length + length;
+    const cut = about && all > about.n_ctx;
+    seen.textContent = cut ? `The model sees the last ${number(about.n_ctx)} of ${number(all)} tokens.` : "";
+    return { tokens: length, prompt: promptIds.length, logprob: sum ?? "", seen: cut ? about.n_ctx : all };
+  }
+
+  /** The colours that are chosen; gives their name. */
+  function colour() {
+    const kind = COLOURS.includes(lab.state.colour) ? lab.state.colour : COLOURS[0];
+    colours.value = kind;
+    scale.replaceChildren(...(kind === "nothing" ? [] : [legend(kind)]));
+    return kind;
+  }
+
+  return { node, seen, show, colour };
+}

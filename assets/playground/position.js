@@ -1,0 +1,120 @@
+// One position of the text of the panel "Write", the next one or that of a token written: what is said of it, what can
+// be put there instead, and its distribution.
+
+import { h } from "../page/dom.js";
+import { number, percent } from "../page/numbers.js";
+import { button, field } from "../page/parts.js";
+import { visible } from "../page/visible.js";
+import { Distribution } from "./dist.js";
+import { wholeChain } from "./steps.js";
+import { NEXT } from "./story.js";
+
+const PUT =
+  "Any text: its tokens take this place, and a new branch grows from there. Enter puts it, Shift and Enter begin a " +
+  "new line.";
+
+export class Position {
+  /** `acts`: take(id) a token of the bars, fork() here, force(words) in this place. */
+  constructor(lab, story, { text, failed, ...acts }) {
+    this.lab = lab;
+    this.story = story;
+    this.text = text;
+    this.failed = failed;
+    this.selected = NEXT; // a node of story.tree
+    this.turn = 0; // grows with each position shown, so that late answers are dropped
+    this.missing = false; // what failed is the answer for a position
+    this.dist = new Distribution(lab, { take: acts.take });
+    this.title = h("h3", "where");
+    this.how = h("p", "quiet how");
+    this.forkButton = button(
+      "Fork here",
+      "Write on behind this token with a new seed; the rest stays as a branch",
+      acts.fork,
+    );
+    const then = "Turn everything to where it stood when this token was drawn";
+    this.thenButton = button("Use its settings", then, () => this.useSettings());
+    const buttons = h("div", "row acts", this.thenButton, this.forkButton, this.forcing(acts.force));
+    this.node = h("section", "lab-dist", h("div", "dist-head", this.title, buttons, this.how), this.dist.node);
+    this.node.setAttribute("aria-label", "Distribution");
+  }
+
+  forcing(force) {
+    const { node, input } = field("Put this text here", { tag: "textarea", rows: 1, spellcheck: "false" }, PUT);
+    const put = button("Put", "Put the text here", () => force(input.value));
+    input.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      force(input.value);
+    });
+    this.forced = input;
+    return h("span", "row put", node, put);
+  }
+
+  /** What is shown belongs to a position that is left. */
+  wait() {
+    ++this.turn;
+    this.node.setAttribute("aria-busy", "true");
+  }
+
+  get waits() {
+    return this.node.getAttribute("aria-busy") === "true";
+  }
+
+  /** The bars are of a position that is left; those of the next one come when its token is there. */
+  leave() {
+    this.wait();
+    this.selected = NEXT;
+    this.text.select(NEXT);
+  }
+
+  /** Show the distribution of a token of the text, or of the next one. */
+  async choose(at) {
+    this.selected = at;
+    this.text.select(at);
+    if (!this.story.ready) return;
+    this.describe();
+    this.wait();
+    const mine = this.turn;
+    try {
+      const view = await this.story.view(at);
+      if (mine !== this.turn) return;
+      this.dist.show(view);
+      this.node.setAttribute("aria-busy", "false");
+      if (this.missing) this.failed.hide();
+      this.missing = false;
+    } catch (error) {
+      if (mine !== this.turn) return;
+      this.missing = true;
+      this.failed.show(error.message, () => this.choose(at));
+    }
+  }
+
+  describe() {
+    const { story, selected } = this;
+    const next = selected === NEXT;
+    const node = next ? null : story.tree.nodes[selected];
+    const place = next ? story.tree.length() : story.tree.length(selected) - 1;
+    const token = node && h("code", "", visible(story.about.vocabulary(node.id).bytes));
+    this.title.replaceChildren(...(next ? ["Next token"] : [`Token ${number(place + 1)}: `, token]));
+    const way = story.wayOf(selected);
+    const same = !way || JSON.stringify(way) === JSON.stringify(story.settings);
+    const where = `Position ${number(story.promptIds.length + place)} of the context`;
+    const origin = same ? "" : `; drawn with other settings than now (seed ${way.seed})`;
+    const hand = node && !way ? "; put here by hand" : "";
+    this.how.textContent = `${where}${next ? ". Choose a bar to add its token" : ""}${given(node)}${origin}${hand}.`;
+    this.forkButton.disabled = next;
+    this.thenButton.disabled = same;
+  }
+
+  useSettings() {
+    const { steps, greedy, seed } = this.story.wayOf(this.selected);
+    this.lab.set({ steps: wholeChain(steps), greedy, seed });
+  }
+}
+
+/** What the model gave a token, where that is known. */
+function given(node) {
+  if (!node?.numbers) return "";
+  const { logprob, rank } = node.numbers;
+  return `. The model gave it ${percent(Math.exp(logprob))}, rank ${number(rank + 1)}`;
+}

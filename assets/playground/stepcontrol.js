@@ -1,0 +1,108 @@
+// One step of the chain in the panel "Write": on or off, its value by slider or by number, and its place.
+
+import { h } from "../page/dom.js";
+import { button } from "../page/parts.js";
+import { STEPS, holds, isOn } from "./steps.js";
+
+const range = (from, to, by) =>
+  Array.from({ length: Math.round((to - from) / by) + 1 }, (_, i) => +(from + i * by).toFixed(6));
+
+/** Every whole number to 30, then in growing strides to V, then off. */
+function counts(V) {
+  const values = [];
+  for (let k = 1; k < V; k = k < 30 ? k + 1 : Math.round(k * 1.06)) values.push(k);
+  return [...values, V, 0];
+}
+
+/** What a step's slider stands on, from left to right, with a vocabulary of V tokens. */
+const valuesOf = (name, V) => (STEPS[name].slider ? range(...STEPS[name].slider) : counts(V));
+
+function input(type, label, className = "") {
+  const node = h("input", className);
+  node.type = type;
+  node.setAttribute("aria-label", label);
+  return node;
+}
+
+export class StepControl {
+  /** `move(name, by)` changes its place. */
+  constructor(lab, name, move) {
+    const { label, title, on } = STEPS[name];
+    this.lab = lab;
+    this.name = name;
+    this.last = on; // what it comes back with when it is switched on again
+    this.slider = input("range", label);
+    this.slider.min = "0";
+    this.value = input("number", `${label}, value`, "value");
+    this.value.step = "any";
+    this.box = h("input");
+    this.box.type = "checkbox";
+    this.handle = button("", `Move ${label}: drag it, or press the arrow keys`, () => {}, "handle");
+    this.handle.setAttribute("aria-label", `Move ${label}`);
+    const up = button("\u2191", `${label} one step earlier (Alt and arrow up)`, () => move(name, -1), "small");
+    const down = button("\u2193", `${label} one step later (Alt and arrow down)`, () => move(name, 1), "small");
+    up.setAttribute("aria-label", `${label} earlier`);
+    down.setAttribute("aria-label", `${label} later`);
+    const check = h("label", "check", this.box, h("span", "", label));
+    this.item = h("li", "step", this.handle, check, this.value, up, down, this.slider);
+    this.item.dataset.step = name;
+    this.item.title = title;
+    this.listen(move);
+    this.open(1024);
+  }
+
+  listen(move) {
+    const { name, value } = this;
+    this.slider.addEventListener("input", () => this.set(this.values[Number(this.slider.value)]));
+    this.box.addEventListener("change", () => this.set(this.box.checked ? this.last : STEPS[name].off));
+    value.addEventListener("input", () => {
+      const x = value.value === "" ? NaN : Number(value.value);
+      value.setCustomValidity(holds(name, x) ? "" : `Give ${STEPS[name].rule}.`);
+      value.title = value.validationMessage;
+      if (holds(name, x)) this.set(x);
+    });
+    value.addEventListener("change", () => {
+      value.setCustomValidity("");
+      this.show(this.lab.state);
+    });
+    this.item.addEventListener("keydown", (event) => {
+      const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+      if (!by || !(event.altKey || event.target === this.handle)) return;
+      event.preventDefault();
+      move(name, by);
+    });
+  }
+
+  set(x) {
+    const { name } = this;
+    this.lab.set({ steps: this.lab.state.steps.map((step) => (step.name === name ? { name, value: x } : step)) });
+  }
+
+  show(state) {
+    const { name, value } = this;
+    const x = state.steps.find((step) => step.name === name)?.value ?? STEPS[name].off;
+    const on = isOn({ name, value: x });
+    if (on) this.last = x;
+    this.slider.value = String(this.placeOf(x, on));
+    this.slider.setAttribute("aria-valuetext", on ? String(x) : "off");
+    if (value.validationMessage === "" && Number(value.value || NaN) !== x) value.value = String(x);
+    this.box.checked = on;
+    this.item.classList.toggle("off", !on);
+    this.item.classList.toggle("left-out", state.greedy && name !== "repetition_penalty");
+  }
+
+  /** Where on the slider a value stands, or the value nearest to it; top-k is off at the end. */
+  placeOf(x, on) {
+    const { values } = this;
+    let nearest = values.length - 1;
+    if (this.name === "top_k" && !on) return nearest;
+    values.forEach((v, i) => Math.abs(v - x) < Math.abs(values[nearest] - x) && (nearest = i));
+    return nearest;
+  }
+
+  /** The slider of top-k ends at the vocabulary. */
+  open(V) {
+    this.values = valuesOf(this.name, V);
+    this.slider.max = String(this.values.length - 1);
+  }
+}

@@ -1,0 +1,61 @@
+// The bar that the dart hits. It is redrawn at each move of a slider, so it keeps its elements.
+//
+//   const strip = dartStrip();  strip.draw(stages, u, nameOf, {greedy, chosen});   // -> id under the dart
+
+import { h, setText } from "../page/dom.js";
+import { number, percent } from "../page/numbers.js";
+import { shade } from "../page/parts.js";
+import { bar, dart } from "./darts.js";
+
+const PARTS = 60; // of the bar; what follows is one part
+
+export function dartStrip() {
+  const parts = Array.from({ length: PARTS + 1 }, () => h("span", "part"));
+  const wall = h("div", "strip", ...parts);
+  const flag = h("span", "flag");
+  const mark = h("div", "dart");
+  const story = h("p", "story");
+  const node = h("div", "dart-strip", h("div", "flight", flag), h("div", "wall", wall, mark), story);
+  wall.setAttribute("role", "img");
+  wall.title =
+    "The distribution as one bar from 0 to 1, the most probable token first; each token is as wide as it is probable";
+  flag.title = "The number drawn for this position, uniform from 0 to 1; it depends on the seed and the position alone";
+  let width = 800;
+  new ResizeObserver(([entry]) => (width = entry.contentRect.width || width)).observe(wall);
+
+  function draw(stages, u, nameOf, { greedy, chosen }) {
+    const found = bar(stages, PARTS);
+    const hit = greedy ? { id: stages.at(-1).idAt(0), rank: 0, from: 0, to: 1 } : dart(stages, u);
+    found.forEach(({ id, from, to }, i) => paint(parts[i], id, from, to, id === hit.id));
+    for (let i = found.length; i < PARTS; i++) parts[i].hidden = true;
+    const rest = found.length ? found.at(-1).to : 0;
+    paint(parts[PARTS], null, rest, 1, hit.rank >= found.length);
+    parts[PARTS].hidden = rest > 1 - 1e-9;
+
+    const name = nameOf(hit.id);
+    mark.hidden = flag.hidden = greedy;
+    mark.style.left = flag.style.left = `${100 * u}%`;
+    flag.style.transform = `translateX(${-100 * u}%)`;
+    setText(flag, `dart ${number(u, 4)}`);
+    const now = greedy
+      ? `Greedy throws no dart: it takes ${name}.`
+      : `The dart at ${number(u, 4)} hits ${name} (id ${hit.id}), which has the bar from ${number(hit.from, 4)} to ` +
+        `${number(hit.to, 4)}: ${percent(hit.to - hit.from)}.`;
+    const other = chosen !== null && chosen !== hit.id ? ` In the text stands ${nameOf(chosen)}.` : "";
+    setText(story, now + other);
+    wall.setAttribute("aria-label", now);
+    return hit.id;
+
+    function paint(part, id, from, to, struck) {
+      const share = to - from;
+      const wide = id !== null && share * width > 14;
+      part.hidden = false;
+      part.style.left = `${100 * from}%`;
+      part.style.width = `${100 * share}%`;
+      part.className = `part shade-${id === null ? 0 : shade("probability", share)}${struck ? " hit" : ""}`;
+      setText(part, wide ? nameOf(id) : "");
+    }
+  }
+
+  return { node, draw };
+}
