@@ -30,8 +30,8 @@ class Int8Linear(nn.Module):
         self.bias = layer.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.linear(x, self.weight.to(x.dtype)) * self.scale
-        return y if self.bias is None else y + self.bias
+        y = F.linear(x, self.weight.to(x.dtype)).mul_(self.scale)
+        return y if self.bias is None else y.add_(self.bias)
 
 
 def check_precision(precision: str) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from gpt_demo.errors import UserError
 from gpt_demo.events import finite
+from gpt_demo.memory import give_back_memory
 from gpt_demo.model.blank import without_numbers
 from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.model.quantization import check_precision, lower_precision
@@ -141,6 +142,9 @@ def load_weights(model: GPT, path: Path, precision: str = "fp32", *, may_map: bo
                 }
             part.load_state_dict(weights, assign=True)
             lower_precision(part, precision)
+            if precision != "fp32":  # else what was freed lies between what stays, and half as much again is held
+                weights.clear()
+                give_back_memory()
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} can't be read as safetensors ({error}). Train or download the model again.") from error
 

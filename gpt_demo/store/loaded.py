@@ -20,10 +20,14 @@ Key = tuple[Path, str, int]  # folder, precision, when its config.json was writt
 
 
 def memory_needed(config: GPTConfig, precision: str) -> int:
-    """Bytes that a model takes while it writes, about: its weights, keys and values of a full context, some logits."""
+    """Bytes that a model takes at most while it writes: its weights, keys and values of a full context, what reading a
+    full context leaves behind in the heap, and some logits. (Measured: from 1 to 12 % above what is taken.)"""
     width = 2 if precision == "bf16" else 4
     cache = 2 * config.n_layer * config.n_ctx * config.n_embd * width
-    return weight_bytes(config, precision) + cache + 16 * config.n_vocab + config.block_matrices
+    left = 24 * config.n_ctx * config.n_embd * width
+    if precision == "int8":  # its matrices are widened to float32 when they are used
+        left = max(left, min(16, 2 * config.n_layer) * config.block_matrices)
+    return int(1.04 * (weight_bytes(config, precision) + cache + left)) + 16 * config.n_vocab
 
 
 def precisions_that_fit(config: GPTConfig, room: int) -> tuple[str, ...]:

@@ -23,9 +23,17 @@ import gpt_demo.store.loaded
 import gpt_demo.store.store
 from gpt_demo.errors import UserError
 from gpt_demo.exchange.weights_file import write_weights
-from gpt_demo.model.gpt import GPT
+from gpt_demo.model.gpt import GPT, GPT2_SIZES
 from gpt_demo.model.quantization import lower_precision
-from gpt_demo.store.folder import check_name, load_model, load_weights, read_description, remove_folder, write_folder
+from gpt_demo.store.folder import (
+    check_name,
+    load_model,
+    load_weights,
+    read_description,
+    remove_folder,
+    save_model,
+    write_folder,
+)
 from gpt_demo.store.loaded import memory_needed
 from gpt_demo.store.store import ModelStore, owner_key
 from gpt_demo.text.tokenizer import byte_level
@@ -470,3 +478,25 @@ def test_delete(store: ModelStore, model: GPT) -> None:
     assert [path.name for path in (store.home / "models").iterdir()] == ["two"]
     with pytest.raises(UserError, match="Available: two"):
         store.delete("one")
+
+
+def test_a_load_in_less_precision_gives_back_what_it_frees(
+    tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After every part; else what is freed lies between what stays, and a load holds half as much again."""
+    model = tiny(n_layer=3)
+    save_model(tmp_path / "m", model.config, model.state_dict(), byte_level(), {})
+    given: list[None] = []
+    monkeypatch.setattr(gpt_demo.store.folder, "give_back_memory", lambda: given.append(None))
+    load_model(tmp_path / "m", "fp32")
+    assert not given
+    load_model(tmp_path / "m", "int8")
+    assert len(given) == 3 + 4  # three blocks, two embeddings, dropout, the last norm
+
+
+@pytest.mark.parametrize(
+    ("size", "precision", "taken"), [("124M", "int8", 429), ("355M", "int8", 917), ("124M", "bf16", 324)]
+)
+def test_memory_said_bounds_what_was_measured(size: str, precision: str, taken: int) -> None:
+    """MB of the heap after a full context and some tokens, measured in a process that keeps freed memory."""
+    assert taken <= memory_needed(GPT2_SIZES[size], precision) / 1e6 <= 1.15 * taken
