@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from gpt_demo.cli import models as commands_models
 from gpt_demo.cli.models import open_store, print_json
+from gpt_demo.cli.texts import read_options, sample_text, text_options
 from gpt_demo.decoding.steps import STEPS
 from gpt_demo.errors import UserError
 from gpt_demo.events import Evaluated, Event, Finished, Generated, Measured, Sampled, Started, Stepped, TokenChosen
@@ -90,7 +91,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 def _train_options(command: argparse.ArgumentParser) -> None:
     from gpt_demo.training.config import FIELDS, PRESETS, describe
 
-    command.add_argument("file", nargs="*", metavar="FILE", help="one or more .txt, .md or .csv files")
+    text_options(command, "*")
+    command.add_argument("--sample", metavar="NAME", help="instead of FILE: story or verdict (The Verdict, downloaded)")
     command.add_argument("--preset", metavar="NAME", help=f"{', '.join(PRESETS)} (default: quick)")
     command.add_argument("--model", metavar="NAME", help="go on from this stored model instead of from scratch")
     command.add_argument("--name", help="what the run and its model are called")
@@ -145,28 +147,27 @@ def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
     from gpt_demo.paths import data_home
     from gpt_demo.runs.recipes import create_run, resume_run, starts_over
     from gpt_demo.runs.runs import Runs
-    from gpt_demo.text.data import read_texts
     from gpt_demo.training.config import FROM_MODEL, preset
 
     changes = _changes(options)
     runs = Runs(data_home(), see_all=True)
     if options.resume is not None:
-        if options.file or options.model or options.name or options.preset:
+        if options.file or options.sample or options.model or options.name or options.preset:
             raise UserError("--resume goes on with a run as it was: leave FILE, --preset, --model and --name out.")
         folder = runs.get(options.resume)
         resume_run(folder, changes)
         if again := starts_over(folder):
             print(again, file=sys.stderr)
         return folder
-    if not options.file:
-        raise UserError("Name the text file to train on, or --resume RUN.")
+    if bool(options.file) == bool(options.sample):
+        raise UserError("Name the text file to train on, or --sample NAME, or --resume RUN: one of them.")
     kept = FROM_MODEL & set(changes)
     if options.model and kept:
         raise UserError(f"A run from --model keeps that model's {', '.join(sorted(kept))}. Leave that out.")
     name = options.preset or "quick"
     return create_run(
-        runs, store, read_texts([Path(file) for file in options.file]), preset(name, changes),
-        preset_name=name, name=options.name, base=options.model, source=Path(options.file[0]).name,
+        runs, store, sample_text(options.sample) if options.sample else read_options(options), preset(name, changes),
+        preset_name=name, name=options.name, base=options.model, source=options.sample or Path(options.file[0]).name,
     )  # fmt: skip
 
 
@@ -273,16 +274,15 @@ def _print_text(event: Event) -> None:
 
 
 def _evaluate_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("file", nargs="+", metavar="FILE", help="one or more .txt, .md or .csv files")
+    text_options(command, "+")
     command.add_argument("--model", required=True, metavar="NAME", help="a stored model (see: models)")
     command.add_argument("--precision", default="fp32", help="of the weights: fp32, bf16 or int8 (default: fp32)")
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from gpt_demo.text.data import read_texts
     from gpt_demo.training.evaluation import evaluate
 
-    text = read_texts([Path(file) for file in options.file])
+    text = read_options(options)
     for event in evaluate(*open_store().load(options.model, precision=options.precision), text):
         if options.json:
             print_json(event)

@@ -21,7 +21,8 @@ from gpt_demo.runs.keeping import BEST, config_of, keep_model
 from gpt_demo.runs.runs import RunFolder, Runs
 from gpt_demo.store.folder import check_name, load_weights
 from gpt_demo.store.store import ModelInfo, ModelStore
-from gpt_demo.text.data import Split, check_length, clean_text, split_text
+from gpt_demo.text.data import Split, check_length, split_text
+from gpt_demo.text.reading import clean_text
 from gpt_demo.text.tokenizer import Tokenizer, make
 from gpt_demo.training.checkpoint import BASE, latest, link_base, load_checkpoint, save_checkpoint
 from gpt_demo.training.config import RunConfig
@@ -44,15 +45,16 @@ class Prepared:
     plan: Plan
 
 
-def prepare(text: str, config: RunConfig, tokenizer: Tokenizer | None = None) -> Prepared:
-    """Tokenise and split, with the given tokenizer or the one the configuration names.
+def prepare(text: str, config: RunConfig, tokenizer: Tokenizer | None = None, split: Split | None = None) -> Prepared:
+    """Tokenise and split, with the given tokenizer or the one the configuration names, unless that is done (`split`).
 
     Raises UserError where the text is too short, saying by how much, and where a setting does not fit the model.
     """
     if not text.strip():
         raise UserError("There is no text to train on yet. Upload a file, paste a text, or take the sample story.")
     tokenizer = tokenizer or make(config.data.tokenizer, text, config.model.n_vocab)
-    split = split_text(text, tokenizer, config.data.val_fraction, config.data.split)
+    data = config.data
+    split = split or split_text(text, tokenizer, data.val_fraction, data.split, data.val_from)
     check_against_model(config)
     check_length(split, config.train.window_length(config.model.n_ctx), "window" if config.train.window else "n_ctx")
     changes: dict[str, Any] = {"n_vocab": tokenizer.n_vocab}
@@ -88,17 +90,19 @@ def create_run(
     base: str | None = None,
     owner: str | None = None,
     source: str = "",
+    prepared: Prepared | None = None,
 ) -> RunFolder:
     """Check everything and write the new run's folder; nothing is trained yet. `base`: a stored model to go on from.
+    `prepared`: what `prepare` has made of just this text and configuration.
 
     Raises UserError on anything that would fail later: the text, the settings, the name, the memory.
     """
     text = clean_text(text)
     tokenizer, parent = None, store.get(base, owner) if base else None
-    if parent is not None:
+    if parent is not None and prepared is None:
         tokenizer = Tokenizer.load(parent.folder / "tokenizer.json")
         config = continued(config, parent, tokenizer)
-    prepared = prepare(text, config, tokenizer)
+    prepared = prepared or prepare(text, config, tokenizer)
     check_memory(prepared.config, from_model=parent is not None)
     name = name or runs.free_name(preset_name, lambda n: store.folder(n).exists() or store.folder(n + BEST).exists())
     check_run_name(name, store)
@@ -208,19 +212,24 @@ MAY_CHANGE = {
 
 
 def train_job(
-    folder: RunFolder, store: ModelStore, stopping: Callable[[], bool] = lambda: False
+    folder: RunFolder,
+    store: ModelStore,
+    stopping: Callable[[], bool] = lambda: False,
+    prepared: Prepared | None = None,
 ) -> Generator[Event, None, None]:
     """Begin the run of a folder, or go on from its last checkpoint, and record its events.
 
     Saves as it goes, and when it is closed after a `Stepped` or is `stopping()`: then it ends after its present step,
     measured. When it is finished, the model goes into the store.
     """
-    return folder.record(_train_job(folder, store, stopping), _steps_done(folder))
+    return folder.record(_train_job(folder, store, stopping, prepared), _steps_done(folder))
 
 
-def _train_job(folder: RunFolder, store: ModelStore, stopping: Callable[[], bool]) -> Generator[Event, None, None]:
+def _train_job(
+    folder: RunFolder, store: ModelStore, stopping: Callable[[], bool], prepared: Prepared | None
+) -> Generator[Event, None, None]:
     config = config_of(folder)
-    prepared = _prepared(folder, config)
+    prepared = prepared or _prepared(folder, config)
     device = pick_device()
     precision = folder.info.get("precision") or resolve_precision(config.train.precision, device, config.model.n_embd)
     folder.update(precision=precision)

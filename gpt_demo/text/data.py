@@ -1,4 +1,4 @@
-"""From files to batches: reading uploads as text, the train/validation split, windows and batches of token ids.
+"""From a text to batches: the train/validation split, windows and batches of token ids.
 
 Shapes: N tokens or windows, B batch, T time (tokens of a window). Ids are int64 throughout. A target is the token that
 follows its input.
@@ -6,15 +6,9 @@ follows its input.
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -23,173 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 from gpt_demo.errors import UserError
 from gpt_demo.text.tokenizer import END_OF_TEXT, Tokenizer
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-SUFFIXES = (".txt", ".md", ".csv")
-
-# Reading --------------------------------------------------------------------------------------------------------------
-
-
-def read_text(path: Path | str, name: str | None = None, columns: Sequence[str] | None = None) -> str:
-    r"""The text of a .txt, .md or .csv file, with \n as its only line end; never empty.
-
-    `name` is the file's name where the path is a temporary one. Encodings: UTF-8, UTF-16 with a byte order mark,
-    Windows-1252, Latin-1. Of a table, `columns` are read (default: all that hold text): the cells of a row on lines of
-    their own, a blank line between rows. Raises UserError on other files, binary data, a broken or an empty one.
-    """
-    name = name or Path(path).name
-    text = _read(path, name)
-    if name.lower().endswith(".csv"):
-        text = _table_text(_table(text, name), name, columns)
-    if not text.strip():
-        raise UserError(f"{name} holds no text. Choose a file with something to learn from.")
-    return text
-
-
-def read_texts(paths: Sequence[Path | str], columns: Sequence[str] | None = None) -> str:
-    """Several files as one text with `<|endoftext|>`, and nothing else, between one file and the next.
-
-    The mark is a token of its own wherever it stands, so it needs no line end around it. `columns` are those of the
-    .csv files. Raises UserError as `read_text` does, and where there is no file.
-    """
-    if not paths:
-        raise UserError("There is no file to read. Choose at least one .txt, .md or .csv file.")
-    return END_OF_TEXT.join(read_text(path, columns=columns) for path in paths)
-
-
-def csv_columns(path: Path | str, name: str | None = None) -> list[str]:
-    """The columns of a .csv file that hold text: any cell that is no number. Raises UserError as `read_text` does."""
-    name = name or Path(path).name
-    return _text_columns(_table(_read(path, name), name))
-
-
-def clean_text(text: str) -> str:
-    r"""Pasted text as a file would give it: line ends \n, no byte order mark, lone surrogates as U+FFFD.
-
-    Raises UserError where nothing but blanks is left.
-    """
-    text = _normal(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-    if not text.strip():
-        raise UserError("The text is empty. Paste some text or choose a file.")
-    return text
-
-
-def _normal(text: str) -> str:
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _read(path: Path | str, name: str) -> str:
-    """The decoded file. Raises UserError where it is none of SUFFIXES, can't be read or is not text."""
-    suffix = Path(name).suffix.lower()
-    if suffix not in SUFFIXES:
-        kind = f"a {suffix} file" if suffix else "a file without an ending"
-        raise UserError(f"{name} is {kind}. Text can be read from .txt, .md and .csv files: save it as one of these.")
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{name} can't be read: {error.strerror or error}. Choose another file.") from error
-    return _normal(_decode(data, name))
-
-
-_MAGIC = (
-    (b"%PDF-", "a PDF document"),
-    (rb"{\rtf", "a rich text (RTF) document"),
-    (b"PK\x03\x04", "a zip archive or an Office document (docx, xlsx, odt)"),
-    (b"\xd0\xcf\x11\xe0", "an old Office document (doc, xls)"),
-    (b"\x89PNG", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"SQLite format 3\x00", "an SQLite database"),
-)
-_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")  # those that no text needs
-
-
-def _decode(data: bytes, name: str) -> str:
-    """The text of a file's bytes. Raises UserError where they seem to be no text."""
-    for magic, what in _MAGIC:
-        if data.startswith(magic):
-            raise _binary(name, f"to be {what}")
-    try:
-        utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = data.decode("utf-16") if utf16 else _decode_bytes(data)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name} is marked as UTF-16 but is damaged. Save it again, as UTF-8.") from error
-    if "\x00" in text or len(_CONTROLS.findall(text)) > len(text) / 50:
-        raise _binary(name, "to hold binary data")
-    return text
-
-
-def _decode_bytes(data: bytes) -> str:
-    """UTF-8 where it is valid or only damaged: fewer bad places than whole non-ASCII characters; they become U+FFFD.
-    Else Windows-1252, and Latin-1 where a byte has no meaning in that."""
-    text = data.decode("utf-8", errors="replace")
-    bad = text.count("\ufffd") - data.count("\ufffd".encode())
-    if bad == 0 or sum(map(len, re.findall(r"[^\x00-\x7f]+", text))) > 2 * bad:
-        return text
-    try:
-        return data.decode("cp1252")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
-
-
-def _binary(name: str, what: str) -> UserError:
-    hint = "Open it in the program it comes from and save its text as a .txt file in UTF-8."
-    return UserError(f"{name} seems {what}, not plain text. {hint}")
-
-
-def _table(text: str, name: str) -> DataFrame:
-    """All cells as strings, empty ones as ""; the first line names the columns. Raises UserError on a broken table."""
-    import pandas as pd  # half a second, and only tables need it
-
-    try:
-        cells = pd.read_csv(io.StringIO(text), sep=_separator(text), dtype=str, keep_default_na=False)
-    except ValueError as error:  # pandas' EmptyDataError and ParserError, whose message names the line
-        raise UserError(f"{name} is no well-formed table: {str(error).strip()}. Mend it or save it anew.") from error
-    table: DataFrame = cells.fillna("")
-    if not isinstance(table.index, pd.RangeIndex):  # pandas took the surplus cells for row names
-        raise UserError(
-            f"{name} is no well-formed table: its rows have more cells than the first line has column names. "
-            'Put cells that hold a separator in "quotes".'
-        )
-    return table
-
-
-def _separator(text: str) -> str:
-    """Comma, semicolon or tab: the one that cuts the most of the first rows into as many cells as the first line."""
-    scores: list[tuple[int, int, str]] = []
-    for separator in ",;\t":
-        try:
-            widths = [len(row) for row in islice(csv.reader(io.StringIO(text), delimiter=separator), 20)]
-        except csv.Error:  # a cell above the csv module's limit
-            continue
-        if widths and widths[0] > 1:
-            scores.append((widths.count(widths[0]), widths[0], separator))
-    return max(scores)[2] if scores else "\x1f"  # one column: a separator that no text holds
-
-
-_NUMBER = re.compile(r"\s*([-+]?[\d.,]+(e[-+]?\d+)?\s*(%\s*)?)?", re.IGNORECASE)  # or nothing
-
-
-def _text_columns(table: DataFrame) -> list[str]:
-    return [str(column) for column in table if not all(_NUMBER.fullmatch(cell) for cell in table[column])]
-
-
-def _table_text(table: DataFrame, name: str, columns: Sequence[str] | None) -> str:
-    """The cells of `columns` (default: all with text), joined by a line end, and the rows by a blank line."""
-    unknown = [column for column in columns or () if column not in table]
-    if unknown:
-        there = ", ".join(map(str, table))
-        raise UserError(f"{name} has no column {', '.join(unknown)}. Choose among its columns: {there}.")
-    chosen = columns or _text_columns(table)
-    rows = zip(*(table[column] for column in chosen), strict=True)
-    texts = ("\n".join(cell for cell in row if cell) for row in rows)
-    return "\n\n".join(text for text in texts if text)
-
-
 # Splitting ------------------------------------------------------------------------------------------------------------
 
 SplitBy = Literal["characters", "tokens"]
+ValFrom = Literal["end", "each"]  # the end of the whole text, or of each of its files (each text between END_OF_TEXT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,23 +42,37 @@ class Preview:
     val_tokens: int
 
 
-def split_text(text: str, tokenizer: Tokenizer, val_fraction: float, by: SplitBy) -> Split:
-    """The first int((1 - val_fraction) * length) characters or tokens train, the rest validate.
+def split_text(text: str, tokenizer: Tokenizer, val_fraction: float, by: SplitBy, val_from: ValFrom = "end") -> Split:
+    """The first int((1 - val_fraction) * length) characters or tokens train, the rest validate; with `val_from` "each"
+    of each file, that is of each text between END_OF_TEXT.
 
     By characters, each part is tokenised on its own. Raises UserError where val_fraction is not in [0, 0.5].
     """
     if not 0 <= val_fraction <= 0.5:
         raise UserError(f"val_fraction is {val_fraction}; it must be from 0 (no validation) to 0.5.")
-    if by not in get_args(SplitBy):
-        raise UserError(f"split is {by!r}; it must be one of {', '.join(get_args(SplitBy))}.")
+    for name, value, kind in (("split", by, SplitBy), ("val_from", val_from, ValFrom)):
+        if value not in get_args(kind):
+            raise UserError(f"{name} is {value!r}; it must be one of {', '.join(get_args(kind))}.")
     if by == "characters":
-        cut = int((1 - val_fraction) * len(text))
-        train, val = tokenizer.encode(text[:cut]), tokenizer.encode(text[cut:])
-    else:
-        ids = tokenizer.encode(text)
-        cut = int((1 - val_fraction) * len(ids))
-        train, val = ids[:cut], ids[cut:]
-    return Split(torch.tensor(train, dtype=torch.int64), torch.tensor(val, dtype=torch.int64))
+        train, val = (tokenizer.encode(part) for part in _split_characters(text, 1 - val_fraction, val_from))
+        return Split(torch.tensor(train, dtype=torch.int64), torch.tensor(val, dtype=torch.int64))
+    ids = torch.tensor(tokenizer.encode(text), dtype=torch.int64)
+    return _split_tokens(ids, 1 - val_fraction, tokenizer.end_of_text if val_from == "each" else None)
+
+
+def _split_characters(text: str, share: float, val_from: ValFrom) -> tuple[str, str]:
+    texts = text.split(END_OF_TEXT) if val_from == "each" else [text]
+    cuts = [int(share * len(one)) for one in texts]
+    ends = [one[cut:] for one, cut in zip(texts, cuts, strict=True) if one[cut:]]
+    return END_OF_TEXT.join(one[:cut] for one, cut in zip(texts, cuts, strict=True)), END_OF_TEXT.join(ends)
+
+
+def _split_tokens(ids: Tensor, share: float, end_of_text: int | None) -> Split:
+    """ids (N,); each file with the `end_of_text` behind it is cut on its own, None: all as one."""
+    ends = [] if end_of_text is None else ((ids == end_of_text).nonzero().flatten() + 1).tolist()
+    files = ids.tensor_split(ends)
+    parts = [(one[: int(share * len(one))], one[int(share * len(one)) :]) for one in files]
+    return Split(torch.cat([train for train, _ in parts]), torch.cat([val for _, val in parts]))
 
 
 def preview(text: str, tokenizer: Tokenizer, val_fraction: float, by: SplitBy, n_lines: int = 10) -> Preview:

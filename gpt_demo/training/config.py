@@ -11,7 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from gpt_demo.decoding.window import MAX_NEW_TOKENS
 from gpt_demo.errors import UserError, check_whole
 from gpt_demo.model.gpt import GPTConfig
-from gpt_demo.text.data import SplitBy
+from gpt_demo.text.data import SplitBy, ValFrom
 from gpt_demo.text.tokenizer import Kind
 from gpt_demo.training.plan import TrainConfig, setting
 
@@ -27,9 +27,10 @@ class DataConfig:
         0.1, "Share for validation", "part of the text that is never trained on and measures the model"
     )
     split: SplitBy = setting("characters", "Split by", "characters or tokens; the end of the text validates")
+    val_from: ValFrom = setting("end", "Validation from", "the end of the whole text, or the end of each of its files")
 
     def __post_init__(self) -> None:
-        for name, choices in (("tokenizer", Kind), ("split", SplitBy)):
+        for name, choices in (("tokenizer", Kind), ("split", SplitBy), ("val_from", ValFrom)):
             if getattr(self, name) not in get_args(choices):
                 allowed = ", ".join(get_args(choices))
                 raise UserError(f"{name} is {getattr(self, name)!r}; it must be one of {allowed}.")
@@ -78,11 +79,17 @@ class RunConfig:
     def with_length(self, changes: Mapping[str, Any]) -> RunConfig:
         """As `changed`; but a lower max_steps ends the run early: the steps it does keep their learning rates.
 
-        That takes a decay_steps, which is filled in unless it or `epochs` already says where the decay ends.
+        That takes a decay_steps, filled in unless the changes have it (0: the end of the shorter run) or `epochs` says
+        where the decay ends.
         """
         planned, changed = self.train.max_steps, self.changed(changes)
         train = changed.train
-        if not train.epochs and not train.decay_steps and 0 < train.max_steps < planned:
+        if (
+            "decay_steps" not in changes
+            and not train.epochs
+            and not train.decay_steps
+            and 0 < train.max_steps < planned
+        ):
             return changed.changed({"decay_steps": planned})
         return changed
 

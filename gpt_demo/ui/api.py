@@ -20,7 +20,7 @@ from gpt_demo.model.gpt import GPT
 from gpt_demo.runs.keeping import keep_model
 from gpt_demo.runs.recipes import create_run
 from gpt_demo.store.store import STARTER
-from gpt_demo.text.data import clean_text
+from gpt_demo.text.reading import clean_text
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.training.config import preset as preset_config
 from gpt_demo.ui.quotas import check_config, check_length, check_runs, check_text

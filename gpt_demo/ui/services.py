@@ -12,7 +12,7 @@ import gradio as gr
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event
 from gpt_demo.jobs import Jobs
-from gpt_demo.runs.recipes import train_job
+from gpt_demo.runs.recipes import Prepared, train_job
 from gpt_demo.runs.runs import RunFolder, Runs
 from gpt_demo.store.store import ModelInfo, ModelStore, owner_key
 
@@ -58,10 +58,10 @@ class Services:
         """Not the starter; on a public server only what the visitor has made."""
         return not self.store.is_starter(info) and (not self.limits or info.owner == owner(token) is not None)
 
-    def work(self, folder: RunFolder) -> None:
+    def work(self, folder: RunFolder, prepared: Prepared | None = None) -> None:
         """Put the run to work, after the timing of steps that may be going on."""
         with self.measuring:
-            self.runs.start(folder, lambda f, stopping: train_job(f, self.store, stopping))
+            self.runs.start(folder, lambda f, stopping: train_job(f, self.store, stopping, prepared))
 
 
 def is_public() -> bool:

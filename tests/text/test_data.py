@@ -19,17 +19,15 @@ from gpt_demo.text.data import (
     Preview,
     Split,
     check_length,
-    clean_text,
     covering_windows,
-    csv_columns,
     epoch_batches,
     preview,
     random_batch,
-    read_text,
-    read_texts,
     split_text,
     windows,
 )
+from gpt_demo.text.encodings import check_encoding
+from gpt_demo.text.reading import clean_text, csv_columns, read_text, read_texts
 from gpt_demo.text.samples import sample_story
 from gpt_demo.text.tokenizer import END_OF_TEXT, byte_level, gpt2
 
@@ -202,6 +200,55 @@ def test_short_rows_are_filled(tmp_path: Path) -> None:
 def test_an_unknown_column_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no column body.*id, title, score, text\."):
         read_text(file(tmp_path, "table.csv", TABLE), columns=["text", "body"])
+
+
+RUSSIAN = "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему. "  # noqa: RUF001
+CHINESE = "道可道，非常道。名可名，非常名。无名天地之始；有名万物之母。"  # noqa: RUF001
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [(RUSSIAN, "cp1251"), (RUSSIAN, "koi8-r"), (CHINESE, "gb18030"), ("Grüße, naïve café. ", "cp1252")],
+)
+@pytest.mark.parametrize("times", [1, 30])
+def test_other_encodings_are_detected_and_can_be_said(tmp_path: Path, text: str, encoding: str, times: int) -> None:
+    path = file(tmp_path, "a.txt", (text * times).encode(encoding))
+    assert read_text(path) == text * times
+    assert read_text(path, encoding=encoding) == text * times
+    assert read_text(path, encoding="cp1253") != text * times, "what is said counts"
+
+
+def test_an_encoding_that_is_not_known_is_refused_by_name() -> None:
+    assert check_encoding("KOI8_R") == "koi8_r"
+    with pytest.raises(UserError, match="encoding is 'klingon'; it must be one of utf-8, "):
+        check_encoding("klingon")
+
+
+def test_of_tables_with_different_columns_each_gives_those_it_has(tmp_path: Path) -> None:
+    paths = [
+        file(tmp_path, "a.csv", "id,text\n1,one"),
+        file(tmp_path, "b.csv", "title,body\ntwo,three"),
+        file(tmp_path, "c.txt", "four"),
+    ]
+    assert read_texts(paths, columns=["text", "title", "body"]) == END_OF_TEXT.join(["one", "two\nthree", "four"])
+    assert read_texts(paths, columns=["body", "text"]) == END_OF_TEXT.join(["one", "three", "four"])
+    with pytest.raises(UserError, match=r"No file has a column story\. The columns there are: id, text, title, body\."):
+        read_texts(paths, columns=["text", "story"])
+    with pytest.raises(UserError, match=r"b\.csv has none of the columns text, but title, body\."):
+        read_texts(paths, columns=["text"])
+
+
+@pytest.mark.parametrize("by", ["characters", "tokens"])
+def test_validation_from_each_file(by: Any) -> None:
+    text = END_OF_TEXT.join(["a" * 20, "b" * 10, "c" * 40])
+    split = split_text(text, byte_level(), 0.1, by, "each")
+    train, val = (byte_level().decode(ids.tolist()) for ids in (split.train, split.val))
+    counts = [(train.count(letter), val.count(letter)) for letter in "abc"]
+    assert counts == [(18, 2), (9, 1), (36, 4)]
+    assert [split_text(text, byte_level(), 0.1, by).val.tolist().count(ord(letter)) for letter in "ab"] == [0, 0]
+    assert len(split.train) + len(split.val) == 72 + (by == "characters") * 2
+    with pytest.raises(UserError, match="val_from is 'middle'"):
+        split_text(text, byte_level(), 0.1, by, "middle")  # type: ignore[arg-type]
 
 
 # Several files, pasted text -------------------------------------------------------------------------------------------

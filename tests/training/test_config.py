@@ -88,7 +88,7 @@ def test_no_name_stands_for_two_settings() -> None:
     assert len(FIELDS) == sum(len(fields(part)) for part in (DataConfig, GPTConfig, TrainConfig))
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.sampled_from(list(PRESETS)), CHANGES)
 @example("quick", {"sample_prompt": "- a list"})
 @example("quick", {"sample_prompt": "--max-steps"})

@@ -10,7 +10,7 @@ import gradio as gr
 from gpt_demo.compare.contrast import MOST_TOKENS, Contrast, contrast
 from gpt_demo.errors import UserError
 from gpt_demo.jobs import Turns
-from gpt_demo.text.data import clean_text
+from gpt_demo.text.reading import clean_text
 from gpt_demo.text.samples import sample_story
 from gpt_demo.ui.compare.work import Pace, Work, chosen_models, loader, pair, status
 from gpt_demo.ui.protocol.views import Contrasted

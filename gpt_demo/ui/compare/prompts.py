@@ -13,7 +13,7 @@ from gpt_demo.decoding.generate import Sampling
 from gpt_demo.decoding.steps import STEPS
 from gpt_demo.errors import UserError
 from gpt_demo.jobs import Turns
-from gpt_demo.text.data import clean_text
+from gpt_demo.text.reading import clean_text
 from gpt_demo.ui.compare.work import Pace, Work, chosen_models, loader, model_boxes, status
 from gpt_demo.ui.listeners import QUIET
 from gpt_demo.ui.protocol.views import Cell, Completions

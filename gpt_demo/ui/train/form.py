@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import gradio as gr
@@ -14,12 +15,13 @@ from gpt_demo.errors import UserError
 from gpt_demo.format import count, duration, size
 from gpt_demo.runs.recipes import Prepared, continued, prepare
 from gpt_demo.store.store import ModelInfo
-from gpt_demo.text.data import split_text
+from gpt_demo.text.data import Split, split_text
 from gpt_demo.text.tokenizer import Tokenizer, make
 from gpt_demo.training.config import EXPLANATIONS, FIELDS, PRESETS, command_line, is_optional, preset
-from gpt_demo.training.estimate import training_memory
+from gpt_demo.training.estimate import check_memory, training_memory
 from gpt_demo.training.lora import n_trained
 from gpt_demo.training.plan import learning_rate
+from gpt_demo.ui.downloads import Downloads
 from gpt_demo.ui.listeners import QUIET
 from gpt_demo.ui.protocol.views import Fact, Plan
 from gpt_demo.ui.quotas import check_config, check_text
@@ -27,12 +29,12 @@ from gpt_demo.ui.sentences import in_words
 from gpt_demo.ui.services import Services
 from gpt_demo.ui.train.clock import Clock, Timing
 from gpt_demo.ui.train.start_from import SCRATCH, Choice, base_model, fill_settings, flat, needs, offered, own_tokenizer
-from gpt_demo.ui.train.text_source import Reading, TextSource, preview_data, read
+from gpt_demo.ui.train.text_source import PASTE, Reading, TextSource, preview_data, read
 from gpt_demo.ui.views import view, view_json
 
 SHOWN = ("tokenizer", "n_vocab", "max_steps")
 FOLDED = {
-    "Text": ("val_fraction", "split", "batches", "window", "stride"),
+    "Text": ("val_fraction", "split", "val_from", "batches", "window", "stride"),
     "Model": (
         "n_ctx", "n_embd", "n_head", "n_layer", "dropout", "init", "qkv_bias", "tied_head", "n_inner",
         "activation_function", "layer_norm_epsilon", "scale_attn_weights", "scale_attn_by_inverse_layer_idx",
@@ -62,6 +64,7 @@ class TrainForm:
     def __init__(self, services: Services, token: gr.BrowserState) -> None:
         self.services = services
         self.token = token
+        self._splits: dict[tuple[Any, ...], tuple[Tokenizer, Split]] = {}  # with the tokenizer, whose id is in the key
         self._tokenizers: OrderedDict[tuple[Any, ...], Tokenizer] = OrderedDict()
         self.start_button = gr.Button(
             "Start training", variant="primary", min_width=150, elem_id="start", render=False
@@ -102,6 +105,8 @@ class TrainForm:
             self.command = gr.Textbox(
                 label="Command", lines=3, interactive=False, buttons=["copy"], elem_id="command-line"
             )
+            self.save = gr.Button("Save the text as pasted.txt", size="sm", visible=False, elem_id="save-text")
+            self.saved = Downloads("text-file")
 
     # Handlers ---------------------------------------------------------------------------------------------------------
 
@@ -120,6 +125,8 @@ class TrainForm:
         }
         # On input, not on change: that fires for every field a preset fills, and again when another one is edited.
         self.text.connect(page, refresh)
+        self.text.source.input(lambda source: gr.update(visible=source == PASTE), self.text.source, self.save, **QUIET)
+        self.saved.connect(self.save, save_text, [self.text.reading])
         filled = gr.on(
             [self.preset.input, self.base.input], self.fill, [self.token, self.base, self.preset],
             list(self.settings.values()), trigger_mode="always_last", **QUIET,
@@ -152,7 +159,19 @@ class TrainForm:
     def prepare(self, reading: Reading, choice: Choice) -> Prepared:
         """As recipes.prepare, with the tokenizers of the last few texts and models kept."""
         text = reading.chosen()
-        return prepare(text, choice.config, self.tokenizer(text, choice) if text else None)
+        if not text:
+            return prepare(text, choice.config)
+        tokenizer = self.tokenizer(text, choice)
+        return prepare(text, choice.config, tokenizer, self.split(text, choice, tokenizer))
+
+    def split(self, text: str, choice: Choice, tokenizer: Tokenizer) -> Split:
+        """The text's tokens, kept for the last two: no other setting than these changes them."""
+        data = choice.config.data
+        key = (hash(text), id(tokenizer), data.val_fraction, data.split, data.val_from)
+        if key not in self._splits:
+            split = split_text(text, tokenizer, data.val_fraction, data.split, data.val_from)
+            self._splits = dict([*list(self._splits.items())[-1:], (key, (tokenizer, split))])
+        return self._splits[key][1]
 
     def tokenizer(self, text: str, choice: Choice) -> Tokenizer:
         check_text(self.services.limits, text)
@@ -170,11 +189,11 @@ class TrainForm:
         return self._tokenizers[key]
 
     def refresh(
-        self, source: str, files: list[str] | None, columns: list[str], pasted: str,
+        self, source: str, files: list[str] | None, columns: list[str], pasted: str, encoding: str,
         timing: Timing | None, reading: Reading, *values: Any,
     ) -> tuple[Any, ...]:  # fmt: skip
         """Read the text anew, then as `show`."""
-        reading, offered = read(reading, source, files, columns, pasted)
+        reading, offered = read(reading, source, files, columns, pasted, encoding)
         return (reading, offered, *self.show(timing, reading, *values))
 
     def show(
@@ -184,7 +203,7 @@ class TrainForm:
         start = gr.update(interactive=bool(reading))
         try:
             choice = self.choice(token, base, preset_name, *values)
-            command = full_command(reading.files, preset_name, choice)
+            command = full_command(reading, preset_name, choice)
             tokenizer = self.tokenizer(reading.text, choice) if reading.text else None
         except UserError as error:
             preview = view_json({"error": reading.error}) if reading.error else gr.skip()
@@ -196,13 +215,23 @@ class TrainForm:
             prepared = self.prepare(reading, choice)
         except UserError as error:
             fault = in_words(str(error))
-            data = choice.config.data
-            split = split_text(reading.text, tokenizer, data.val_fraction, data.split)
-            preview = preview_data(reading.text, tokenizer, split, fault)
+            split = self.split(reading.text, choice, tokenizer)
+            preview = preview_data(reading.text, tokenizer, split, fault, reading.encoding)
             return view_json(preview), view_json({"error": fault}), command, start
         seconds = timing.seconds(reading, prepared) if timing else None
-        preview = preview_data(reading.text, tokenizer, prepared.split)
+        preview = preview_data(reading.text, tokenizer, prepared.split, encoding=reading.encoding)
+        try:
+            check_memory(prepared.config, from_model=choice.base is not None)
+        except UserError as error:  # said before Start refuses it
+            return view_json(preview), view_json({"error": in_words(str(error))}), command, start
         return view_json(preview), view_json(plan_data(prepared, choice, seconds)), command, start
+
+
+def save_text(folder: Path, reading: Reading) -> Path:
+    """The pasted text as the file that the command names."""
+    target = folder / "pasted.txt"
+    target.write_text(reading.chosen(), encoding="utf-8", newline="")
+    return target
 
 
 def control(name: str, value: Any) -> Any:
@@ -225,9 +254,10 @@ def _stored(base: ModelInfo) -> tuple[Any, ...]:
     return base.folder, base.modified
 
 
-def full_command(files: Sequence[str], preset_name: str, choice: Choice) -> str:
-    """The command that trains on these files with the settings of the form."""
-    names = " ".join(shlex.quote(f"./{file}" if file.startswith("-") else file) for file in files)
+def full_command(reading: Reading, preset_name: str, choice: Choice) -> str:
+    """The command that trains on this text with the settings of the form."""
+    files = (f"./{file}" if file.startswith("-") else file for file in reading.files)
+    names = " ".join(map(shlex.quote, (*files, *reading.options)))
     return command_line("TEXT", preset_name, choice.config, choice.base_name).replace("TEXT", names, 1)
 
 

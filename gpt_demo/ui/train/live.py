@@ -197,12 +197,13 @@ class TrainLive:
                 raise UserError("The page has not loaded completely yet. Try again in a moment.")
             check_runs(self.services, token)
             choice = self.form.choice(token, base, preset_name, *values)
-            self.form.prepare(reading, choice)
+            prepared = self.form.prepare(reading, choice)
             folder = create_run(
                 self.services.runs, self.services.store, reading.chosen(), choice.config, preset_name=preset_name,
                 name=(name or "").strip(), base=choice.base_name, owner=owner(token), source="the page",
+                prepared=prepared,
             )  # fmt: skip
-            self.services.work(folder)
+            self.services.work(folder, prepared)
         return (*self._choice(token, folder), "")
 
     def resume_run(self, token: str, name: str | None) -> tuple[Any, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,8 +15,11 @@ from typing import Any
 import gradio as gr
 
 from gpt_demo.errors import UserError
+from gpt_demo.format import size
 from gpt_demo.paths import data_home
-from gpt_demo.text.data import Split, clean_text, csv_columns, read_texts
+from gpt_demo.text.data import Split
+from gpt_demo.text.encodings import ENCODINGS, detect
+from gpt_demo.text.reading import clean_text, csv_columns, read_texts
 from gpt_demo.text.samples import sample_story, the_verdict
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.ui.listeners import QUIET
@@ -22,6 +27,8 @@ from gpt_demo.ui.protocol.views import Fact, Preview
 from gpt_demo.ui.sentences import in_words
 from gpt_demo.ui.views import view, view_json
 
+DETECTED = "detected"
+LONG_BYTES = 1_000_000
 MOST_BYTES = 20_000_000  # of uploaded texts; models may be larger (see theme.launch_options)
 SAMPLE, UPLOAD, PASTE, VERDICT = "Sample story", "Upload", "Paste", "The Verdict"
 
@@ -33,6 +40,8 @@ class Reading:
     text: str = ""
     error: str = ""
     files: tuple[str, ...] = ("YOUR_TEXT.txt",)  # what the command line would read
+    options: tuple[str, ...] = ()  # and how
+    encoding: str = ""  # of the files, where it is not UTF-8
     uploaded: tuple[str, ...] = ()  # where the files are that were there when it was read
 
     @cached_property
@@ -71,24 +80,31 @@ class TextSource:
             visible=False,
             elem_id="columns",
         )
+        self.encoding = gr.Dropdown(
+            [DETECTED, *ENCODINGS], value=DETECTED, label="Encoding", info="another, if letters look wrong",
+            visible=False, elem_id="encoding",
+        )  # fmt: skip
         self.pasted = gr.Textbox(label="Your text", lines=6, max_lines=12, visible=False, elem_id="pasted")
         self.preview = view("preview", elem_id="text-preview")
 
-        self.parts: list[Any] = [self.source, self.files, self.columns, self.pasted]
+        self.parts: list[Any] = [self.source, self.files, self.columns, self.pasted, self.encoding]
 
     def connect(self, page: gr.Blocks, refresh: dict[str, Any]) -> None:
         """Show what the source needs. `refresh` runs when the page opens and after every change of the text.
 
         It is one listener for all of them, so that Gradio runs it again for the latest change and never two at a time.
         """
-        boxes = [self.files, self.columns, self.pasted, self.preview]
+        boxes = [self.files, self.columns, self.encoding, self.pasted, self.preview]
         self.source.input(show_source, [self.source, self.files], boxes, **QUIET)
         # A text box says `input` of keys only, `change` of what is pasted by mouse too.
-        edited = [self.source.input, self.columns.input, self.pasted.change]
+        edited = [self.source.input, self.columns.input, self.encoding.input, self.pasted.change]
+        self.files.upload(reading_note, self.files, self.preview, **QUIET)
         gr.on([page.load, self.files.upload, self.files.clear, self.files.delete, *edited], **refresh)
 
 
-def read(before: Reading, source: str, files: list[str] | None, columns: list[str], pasted: str) -> tuple[Reading, Any]:
+def read(
+    before: Reading, source: str, files: list[str] | None, columns: list[str], pasted: str, encoding: str = DETECTED
+) -> tuple[Reading, Any]:
     """The chosen text, or why it can't be read; and what the choice of columns becomes where there are new files."""
     uploaded, offered = tuple(files or ()), gr.skip()
     bytes = sum(Path(file).stat().st_size for file in uploaded) if source == UPLOAD else 0
@@ -96,45 +112,73 @@ def read(before: Reading, source: str, files: list[str] | None, columns: list[st
         said = f"These files hold {bytes / 1e6:,.1f} MB; up to {MOST_BYTES / 1e6:.0f} MB can be read. Choose fewer."
         return Reading(error=said, uploaded=uploaded), offered
     if source == UPLOAD and uploaded != before.uploaded:
-        columns = text_columns(uploaded)
+        columns = text_columns(uploaded, _said(encoding))
         offered = gr.update(choices=columns, value=columns, visible=bool(columns))
     try:
-        return replace(_read(source, uploaded, columns, pasted), uploaded=uploaded), offered
+        return replace(_read(source, uploaded, columns, pasted, _said(encoding)), uploaded=uploaded), offered
     except UserError as error:
         return Reading(error=in_words(str(error)), uploaded=uploaded), offered
 
 
-def _read(source: str, files: Sequence[str], columns: list[str], pasted: str) -> Reading:
+def _said(encoding: str) -> str | None:
+    return None if encoding == DETECTED else encoding
+
+
+def _read(source: str, files: Sequence[str], columns: list[str], pasted: str, encoding: str | None) -> Reading:
     if source == SAMPLE:
-        return Reading(sample_story(), files=("assets/story.txt",))
+        return Reading(sample_story(), files=(), options=("--sample", "story"))
     if source == VERDICT:
-        return Reading(the_verdict(data_home()), files=("the-verdict.txt",))
+        return Reading(the_verdict(data_home()), files=(), options=("--sample", "verdict"))
     if source == PASTE and pasted:
-        return Reading(clean_text(pasted))
+        return Reading(clean_text(pasted), files=("pasted.txt",))
     if source == UPLOAD and files:
-        text = read_texts([Path(file) for file in files], columns or None)
-        return Reading(text, files=tuple(Path(file).name for file in files))
+        text = read_texts([Path(file) for file in files], columns or None, encoding)
+        found = encoding or ", ".join(dict.fromkeys(detect(Path(file).read_bytes()) for file in files))
+        options = _file_options(files, columns, encoding)
+        names = tuple(Path(file).name for file in files)
+        return Reading(text, files=names, options=options, encoding="" if found == "utf-8" else found)
     return Reading()
 
 
-def show_source(source: str, files: list[str] | None) -> tuple[Any, Any, Any, Any]:
+def _file_options(files: Sequence[str], columns: list[str], encoding: str | None) -> tuple[str, ...]:
+    """What the command line must say so that it reads the files in the same way."""
+    options: list[str] = []
+    if columns and columns != text_columns(files, encoding):
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow(columns)
+        options += ["--columns", line.getvalue()]
+    return (*options, "--encoding", encoding) if encoding else tuple(options)
+
+
+def reading_note(files: list[str] | None) -> Any:
+    """A sign of life while a long text is read: a short one is there as soon as the note would be."""
+    bytes = sum(Path(file).stat().st_size for file in files or ())
+    if bytes < LONG_BYTES:
+        return gr.skip()
+    return view_json({"note": f"Reading {size(bytes)} and cutting them into tokens. This takes some seconds."})
+
+
+def show_source(source: str, files: list[str] | None) -> tuple[Any, ...]:
     upload = source == UPLOAD
     table = upload and any(file.lower().endswith(".csv") for file in files or [])
     waiting = view_json({"note": "The Verdict is being fetched."}) if source == VERDICT else gr.skip()
-    return gr.update(visible=upload), gr.update(visible=table), gr.update(visible=source == PASTE), waiting
+    shown = (upload, table, upload, source == PASTE)
+    return (*(gr.update(visible=visible) for visible in shown), waiting)
 
 
-def text_columns(files: Sequence[str]) -> list[str]:
+def text_columns(files: Sequence[str], encoding: str | None = None) -> list[str]:
     """The text columns of the .csv files, if there are any."""
     names: dict[str, None] = {}
     for file in files:
         if file.lower().endswith(".csv"):
             with contextlib.suppress(UserError):  # the preview says why it can't be read
-                names.update(dict.fromkeys(csv_columns(Path(file))))
+                names.update(dict.fromkeys(csv_columns(Path(file), encoding=encoding)))
     return list(names)
 
 
-def preview_data(text: str, tokenizer: Tokenizer, split: Split, fault: str = "", most: int = 160) -> Preview:
+def preview_data(
+    text: str, tokenizer: Tokenizer, split: Split, fault: str = "", encoding: str = "", most: int = 160
+) -> Preview:
     """The text as the model will read it: at most so many tokens of its beginning; and why it can't be used, if so."""
     begin = tokenizer.boundaries(text[:2000])
     shown = begin[:most]
@@ -146,6 +190,8 @@ def preview_data(text: str, tokenizer: Tokenizer, split: Split, fault: str = "",
         ("training tokens", f"{train:,}", "what the model learns from"),
         ("validation tokens", f"{val:,}", "never trained on: they measure the model"),
     ]
+    if encoding:
+        facts.append(("encoding", encoding, "of the files; choose another one if letters look wrong"))
     return {
         "facts": facts,
         "fault": fault,

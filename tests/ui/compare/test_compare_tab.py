@@ -18,7 +18,7 @@ from gpt_demo.compare.prompts import PROMPTS, complete
 from gpt_demo.decoding.generate import Sampling
 from gpt_demo.errors import UserError
 from gpt_demo.store.store import owner_key
-from gpt_demo.text.data import clean_text
+from gpt_demo.text.reading import clean_text
 from gpt_demo.text.samples import sample_story
 from gpt_demo.ui.compare import losses as compare_text
 from gpt_demo.ui.compare.contrast import ready_text

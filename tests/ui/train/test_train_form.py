@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
+from collections import OrderedDict
 from collections.abc import Iterator
 from functools import partial
 from itertools import chain
@@ -28,11 +30,17 @@ from browser import (
 from playwright.sync_api import expect
 
 from gpt_demo.cli.main import main
-from gpt_demo.runs.runs import RunFolder
+from gpt_demo.cli.texts import read_options, sample_text, text_options
+from gpt_demo.runs import recipes
+from gpt_demo.runs.runs import RunFolder, Runs
+from gpt_demo.store.store import ModelStore
+from gpt_demo.text.reading import read_texts
 from gpt_demo.text.samples import sample_story, the_verdict
-from gpt_demo.training.config import FIELDS
+from gpt_demo.training.config import FIELDS, preset
+from gpt_demo.ui.services import Services
 from gpt_demo.ui.train import clock, text_source
-from gpt_demo.ui.train.form import FOLDED, SHOWN
+from gpt_demo.ui.train.form import FOLDED, SHOWN, TrainForm, full_command, save_text
+from gpt_demo.ui.train.start_from import Choice
 
 pytest_plugins = ["browser"]
 HOSTILE = (
@@ -47,8 +55,52 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         yield app
 
 
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    return Services(ModelStore(tmp_path, starter=None), Runs(tmp_path), None)
+
+
 def test_every_setting_has_its_control() -> None:
     assert sorted([*SHOWN, *chain.from_iterable(FOLDED.values())]) == sorted(FIELDS)
+
+
+def test_the_command_reads_the_text_as_the_page_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chosen columns, an encoding, the texts that are at hand: what the command reads is what the page has read."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_bytes('id,"one, two",text\n1,x,y\n'.encode("cp1251"))
+    Path("ru.txt").write_bytes("Мама мыла раму.".encode("koi8-r"))
+    choice = Choice(preset("quick"))
+    for source, files, columns, encoding in (
+        (text_source.SAMPLE, None, [], text_source.DETECTED),
+        (text_source.UPLOAD, ["a.csv"], ["one, two"], text_source.DETECTED),
+        (text_source.UPLOAD, ["ru.txt"], [], "koi8-r"),
+    ):
+        before = text_source.Reading(uploaded=tuple(files or ()))  # the columns have been offered
+        reading, _ = text_source.read(before, source, files, columns, "", encoding)
+        words = shlex.split(full_command(reading, "quick", choice))
+        parser = argparse.ArgumentParser()
+        text_options(parser, "*")
+        parser.add_argument("--sample")
+        options, _ = parser.parse_known_args(words[words.index("train") + 1 :])
+        assert reading.text == (sample_text(options.sample) if options.sample else read_options(options))
+    pasted, _ = text_source.read(text_source.Reading(), text_source.PASTE, None, [], "some text\r\nto learn")
+    assert pasted.files == ("pasted.txt",)
+    assert read_texts([save_text(tmp_path, pasted)]) == pasted.text
+
+
+def test_what_has_been_cut_into_tokens_is_not_cut_again(monkeypatch: pytest.MonkeyPatch, services: Services) -> None:
+    """Neither at another setting nor at Start; another share for validation is another cut."""
+    form = TrainForm.__new__(TrainForm)
+    form.services, form._tokenizers, form._splits = services, OrderedDict(), {}
+    reading, choice = text_source.Reading(sample_story()), Choice(preset("quick"))
+    prepared = form.prepare(reading, choice)
+    assert form.prepare(reading, choice.changed({"learning_rate": 0.1, "n_layer": 2})).split is prepared.split
+    assert form.prepare(reading, choice.changed({"val_fraction": 0.2})).split is not prepared.split
+    monkeypatch.setattr(recipes, "prepare", None)
+    folder = recipes.create_run(services.runs, services.store, reading.text, choice.config, prepared=prepared)
+    job = recipes.train_job(folder, services.store, prepared=prepared)
+    assert next(job).kind == "started"
+    job.close()
 
 
 # Texts ----------------------------------------------------------------------------------------------------------------
@@ -171,11 +223,25 @@ def test_the_command_line_starts_the_same_run(
     upload(page, ("my text.txt", text))
     unfold(page, "All settings")
     unfold(page, "The same on the command line")
-    for name, value in (("n_layer", 2), ("learning_rate", 0.003), ("sample_prompt", "a 'quoted' $word"), ("seed", 7)):
+    for name, value in (
+        ("n_layer", 2),
+        ("max_steps", 4),
+        ("learning_rate", 0.003),
+        ("sample_prompt", "a 'quoted' $word"),
+        ("seed", 7),
+    ):
         setting(page, name).fill(str(value))
     page.get_by_label("Tied head").uncheck()
     command = page.locator("#command-line textarea")
-    for words in ("--tied-head false", "--seed 7", "--n-layer 2", "--learning-rate 0.003", "--sample-prompt"):
+    for words in (
+        "--tied-head false",
+        "--max-steps 4",
+        "--decay-steps 0",
+        "--seed 7",
+        "--n-layer 2",
+        "--learning-rate 0.003",
+        "--sample-prompt",
+    ):
         expect(command).to_have_value(re.compile(words))
     words = shlex.split(command.input_value())
     assert words[:5] == ["python", "-m", "gpt_demo", "train", "my text.txt"]
@@ -184,7 +250,7 @@ def test_the_command_line_starts_the_same_run(
     (tmp_path / "my text.txt").write_bytes(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GPT_DEMO_HOME", str(tmp_path))
-    assert main([*words[3:], "--name", "by-command", "--max-steps", "4"]) == 0
+    assert main([*words[3:], "--name", "by-command"]) == 0
     (record,) = tmp_path.glob("runs/by-command")
     assert app.run("by-page").info["config"] == RunFolder(record).info["config"]
 
