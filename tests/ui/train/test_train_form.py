@@ -122,7 +122,7 @@ def test_several_files_and_the_columns_of_a_table(app: App, visitor: Visitor) ->
     expect(preview).not_to_contain_text("the·title·0")
     expect(preview).to_contain_text("a·body")
     unfold(page, "The same on the command line")
-    expect(page.locator("#command-line textarea")).to_have_value("python3 start.py cli train table.csv --preset quick")
+    expect(page.locator("#command-line textarea")).to_have_value("python3 start.py cli train table.csv --columns body --preset quick")
 
 
 @pytest.mark.browser
