@@ -122,7 +122,9 @@ def test_several_files_and_the_columns_of_a_table(app: App, visitor: Visitor) ->
     expect(preview).not_to_contain_text("the·title·0")
     expect(preview).to_contain_text("a·body")
     unfold(page, "The same on the command line")
-    expect(page.locator("#command-line textarea")).to_have_value("python3 start.py cli train table.csv --columns body --preset quick")
+    expect(page.locator("#command-line textarea")).to_have_value(
+        "python3 start.py cli train table.csv --columns body --preset quick"
+    )
 
 
 @pytest.mark.browser
@@ -244,7 +246,7 @@ def test_the_command_line_starts_the_same_run(
     ):
         expect(command).to_have_value(re.compile(words))
     words = shlex.split(command.input_value())
-    assert words[:5] == ["python", "-m", "gpt_demo", "train", "my text.txt"]
+    assert words[:5] == ["python3", "start.py", "cli", "train", "my text.txt"]
     start_run(page, "by-page", 4)
     expect_state(page, "finished")
     (tmp_path / "my text.txt").write_bytes(text)
