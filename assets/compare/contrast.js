@@ -7,32 +7,36 @@ import { shade } from "../page/parts.js";
 import { add } from "../page/views.js";
 import { visible } from "../page/visible.js";
 
+/** @import { Contrasted, Segment } from "../page/protocol.js" */
+
 // What the colours show: a value of a segment, its class, and the legend ----------------------------------------------
 
 const GAINS = [0.5, 2, 4]; // nats; beyond: the strongest colour
 const DIVERGENCES = [0.05, 0.15, 0.3, 0.45, 0.6]; // nats; at most ln 2 = 0.69
 
+/** @param {Segment} segment */
 function gainClass([, a, b]) {
   const gain = b - a;
   const step = GAINS.filter((limit) => Math.abs(gain) >= limit).length;
   return step ? `${gain > 0 ? "second" : "first"}-${step}` : "even";
 }
 
+/** @param {number} logprob */
 const shadeOf = (logprob) => `shade-${shade("probability", Math.exp(logprob))}`;
 
+/** The entries of a legend: [class, words].
+ *  @type {Record<"gain" | "probability" | "divergence", (models: string[]) => [string, string][]>} */
 const legends = {
   gain: (models) => [
-    [h("span", "end", `\u2190 ${models[0]} more probable`)],
-    ...[
-      ["first-3", "4 nats and more"],
-      ["first-2", "2"],
-      ["first-1", "0.5"],
-      ["even", "even"],
-      ["second-1", "0.5"],
-      ["second-2", "2"],
-      ["second-3", "4 and more"],
-    ],
-    [h("span", "end", `${models[1]} more probable \u2192`)],
+    ["end", `\u2190 ${models[0]} more probable`],
+    ["first-3", "4 nats and more"],
+    ["first-2", "2"],
+    ["first-1", "0.5"],
+    ["even", "even"],
+    ["second-1", "0.5"],
+    ["second-2", "2"],
+    ["second-3", "4 and more"],
+    ["end", `${models[1]} more probable \u2192`],
   ],
   probability: () => [
     ["shade-5", "from 50 %"],
@@ -52,8 +56,13 @@ const legends = {
   ],
 };
 
+/** A way to color the text.
+ *  @typedef {{ label: string, title: string, color: (one: Segment) => string, legend: typeof legends.gain }} Mode */
+
+/** @param {Contrasted} data */
 function modesOf(data) {
   const [first, second] = data.models;
+  /** @type {Mode[]} */
   const modes = [
     {
       label: "Difference",
@@ -75,7 +84,8 @@ function modesOf(data) {
     },
   ];
   if (data.segments.some((one) => one[5] !== null)) {
-    const color = (one) => `js-${DIVERGENCES.filter((limit) => one[5] >= limit).length}`;
+    /** @type {Mode["color"]} */
+    const color = ([, , , , , divergence]) => `js-${DIVERGENCES.filter((limit) => (divergence ?? 0) >= limit).length}`;
     const title =
       "Jensen-Shannon divergence of the two distributions over all tokens, in nats: 0 the same, 0.69 nothing in common";
     modes.push({ label: "Divergence", title, color, legend: legends.divergence });
@@ -85,6 +95,7 @@ function modesOf(data) {
 
 // The parts -----------------------------------------------------------------------------------------------------------
 
+/** @param {Contrasted} data */
 function totals(data) {
   const heads = [
     ["Tokens", "of the text, for its own tokenizer"],
@@ -105,11 +116,15 @@ function totals(data) {
   return set(h("div", "scroll", table), { tabindex: 0, role: "region", "aria-label": "Totals" });
 }
 
+/** @param {number} n */
 const counted = (n) => `${n} ${n === 1 ? "token" : "tokens"}`;
 
-/** Three lines that always have their place: the piece, and what each model made of it. */
+/** Three lines that always have their place: the piece, and what each model made of it.
+ *  @param {HTMLElement} box
+ *  @param {Contrasted} data
+ *  @param {Segment | null} one */
 function readOut(box, data, one) {
-  if (!one) return setText(box.firstChild, "Point at a piece of the text, or choose it with the arrow keys.");
+  if (!one) return void setText(box.children[0], "Point at a piece of the text, or choose it with the arrow keys.");
   const [text, a, b, n, m, divergence] = one;
   const gain = b - a;
   const better =
@@ -122,17 +137,21 @@ function readOut(box, data, one) {
     [a, n],
     [b, m],
   ].forEach(([logprob, count], i) => {
-    setText(box.children[1 + i], `${data.models[i]}: ${odds(logprob)} (log ${number(logprob, 2)}, ${counted(count)})`);
+    const log = number(logprob, 2);
+    setText(box.children[1 + i], `${data.models[i]}: ${odds(logprob)} (log ${log}, ${counted(count)})`);
   });
 }
 
+/** @param {Segment} one @param {number} i */
 function segmentSpan(one, i) {
   const span = h("span", "", visible(one[0]).replaceAll("\u21b5", "\u21b5\n"));
   if (/^\s/.test(one[0])) span.dataset.word = ""; // a line may end before it
   return set(span, { role: "option", id: `segment-${i}`, "aria-selected": "false" });
 }
 
-/** The text; `show(i)` is called with the piece that is read. Gives {node, select}. */
+/** The text; `show(i)` is called with the piece that is read. Gives {node, select}.
+ *  @param {Contrasted} data
+ *  @param {(i: number) => void} show */
 function textBox(data, show) {
   const spans = data.segments.map(segmentSpan);
   const node = set(h("div", "text", ...spans), {
@@ -141,6 +160,7 @@ function textBox(data, show) {
     "aria-label": "The text, piece by piece",
   });
   let at = -1;
+  /** @param {number} i */
   function select(i) {
     spans[at]?.setAttribute("aria-selected", "false");
     at = clamp(i, 0, spans.length - 1);
@@ -149,13 +169,16 @@ function textBox(data, show) {
     spans[at].scrollIntoView({ block: "nearest" });
     show(at);
   }
+  /** @param {Event} event */
+  const indexOf = ({ target }) => spans.findIndex((span) => span === target);
   node.addEventListener("pointerover", (event) => {
-    const i = spans.indexOf(event.target);
+    const i = indexOf(event);
     if (i >= 0) show(i);
   });
   node.addEventListener("pointerleave", () => show(at));
-  node.addEventListener("click", (event) => spans.includes(event.target) && select(spans.indexOf(event.target)));
+  node.addEventListener("click", (event) => indexOf(event) >= 0 && select(indexOf(event)));
   node.addEventListener("focus", () => at < 0 && select(0));
+  /** @type {Record<string, number>} */
   const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 10, ArrowUp: -10, Home: -Infinity, End: Infinity };
   node.addEventListener("keydown", (event) => {
     if (!(event.key in moves) || event.ctrlKey || event.altKey || event.metaKey) return;
@@ -165,7 +188,8 @@ function textBox(data, show) {
   return { node, spans, select };
 }
 
-function coloured(data, box) {
+/** @param {Contrasted} data @param {HTMLElement[]} spans */
+function coloured(data, spans) {
   const legend = h("div", "legend");
   const modes = modesOf(data);
   const buttons = modes.map((mode) => {
@@ -173,24 +197,26 @@ function coloured(data, box) {
     button.addEventListener("click", () => choose(mode));
     return button;
   });
+  /** @param {Mode} mode */
   function choose(mode) {
-    box.spans.forEach((span, i) => (span.className = mode.color(data.segments[i])));
-    legend.replaceChildren(...mode.legend(data.models).map(([look, words]) => (words ? h("span", look, words) : look)));
+    spans.forEach((span, i) => (span.className = mode.color(data.segments[i])));
+    legend.replaceChildren(...mode.legend(data.models).map(([look, words]) => h("span", look, words)));
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(modes[i] === mode)));
   }
   choose(modes[0]);
   return [set(h("div", "switch", ...buttons), { role: "group", "aria-label": "What the colours show" }), legend];
 }
 
-/** The ten pieces in which the models differ most; a click finds the piece in the text. */
+/** The ten pieces in which the models differ most; a click finds the piece in the text.
+ *  @param {Contrasted} data
+ *  @param {(i: number) => void} select */
 function differences(data, select) {
-  const gains = data.segments.map((one, i) => [one[2] - one[1], i]);
-  const most = gains
-    .filter(([gain]) => gain !== 0)
-    .sort((x, y) => Math.abs(y[0]) - Math.abs(x[0]))
+  const most = data.segments
+    .map(([text, a, b], i) => ({ text, a, b, gain: b - a, i }))
+    .filter(({ gain }) => gain !== 0)
+    .sort((x, y) => Math.abs(y.gain) - Math.abs(x.gain))
     .slice(0, 10);
-  const rows = most.map(([gain, i]) => {
-    const [text, a, b] = data.segments[i];
+  const rows = most.map(({ text, a, b, gain, i }) => {
     const find = set(h("button", "find", visible(text)), { type: "button", title: "show it in the text" });
     find.addEventListener("click", () => select(i));
     const change = `${gain > 0 ? "+" : ""}${number(gain, 2)}`;
@@ -208,8 +234,9 @@ function differences(data, select) {
   ];
 }
 
+/** @param {HTMLElement} root @param {Contrasted | null} data */
 function contrast(root, data) {
-  root.dataset.segments = data?.segments.length ?? 0;
+  root.dataset.segments = String(data?.segments.length ?? 0);
   if (!data)
     return root.replaceChildren(
       h("p", "quiet", "The text is shown here, coloured by which model found each piece more probable."),
@@ -224,7 +251,7 @@ function contrast(root, data) {
   root.replaceChildren(
     totals(data),
     ...(cut ? [h("p", "quiet", note)] : []),
-    ...coloured(data, box),
+    ...coloured(data, box.spans),
     box.node,
     out,
     ...differences(data, box.select),

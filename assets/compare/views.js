@@ -1,17 +1,21 @@
 // The views of the Compare tab: how the work stands, the same prompts, the same text (gpt_demo/ui/compare_*.py).
 // Drawn as those of page/views.js are: text of visitors and models reaches the page through textContent only.
 
-import { h, set, setText, scrolling } from "../page/dom.js";
+import { h, set, setText, scrolling, svg } from "../page/dom.js";
 import { number } from "../page/numbers.js";
 import { add } from "../page/views.js";
 import { visible } from "../page/visible.js";
 
-/** @import { LossRow } from "../page/protocol.js" */
+/** @import { Cell, Completions, LossRow, Losses, WorkStatus } from "../page/protocol.js" */
 
-/** An element with an explanation: seen under the mouse, and read out. */
+/** An element with an explanation: seen under the mouse, and read out.
+ *  @template {HTMLElement} Kind
+ *  @param {Kind} node
+ *  @param {string} title */
 const asked = (node, title) => set(node, { title });
 
-/** Text on one line: line ends and characters that can't be seen are shown, blanks stay. */
+/** Text on one line: line ends and characters that can't be seen are shown, blanks stay.
+ *  @param {string} text */
 const oneLine = (text) => (text.trim() ? text.split(" ").map(visible).join(" ") : visible(text));
 
 const ROLES = {
@@ -22,7 +26,8 @@ const ROLES = {
   "thead th": "columnheader",
 };
 
-/** A table that says it is one: on a telephone its cells stand below each other, which would hide it. */
+/** A table that says it is one: on a telephone its cells stand below each other, which would hide it.
+ *  @param {HTMLTableElement} table */
 function named(table) {
   for (const [parts, role] of Object.entries(ROLES)) {
     table.querySelectorAll(parts).forEach((node) => node.setAttribute("role", role));
@@ -32,6 +37,7 @@ function named(table) {
 
 // How the work stands -----------------------------------------------------------------------------------------------
 
+/** @param {HTMLElement} root @param {WorkStatus | null} data */
 function work(root, data) {
   root.dataset.state = data?.state ?? "idle";
   if (!data) return root.replaceChildren();
@@ -40,8 +46,9 @@ function work(root, data) {
     root.replaceChildren(bar, set(h("p"), { role: "status" }), h("div", "troubles"));
   }
   const [bar, told, troubles] = root.children;
-  bar.hidden = data.state === "failed" || data.state === "stopped";
-  bar.value = data.fraction;
+  const progress = /** @type {HTMLProgressElement} */ (bar);
+  progress.hidden = data.state === "failed" || data.state === "stopped";
+  progress.value = data.fraction;
   setText(told, data.text);
   told.className = data.state === "failed" ? "trouble" : "quiet";
   troubles.replaceChildren(...data.troubles.map((sentence) => h("p", "trouble", sentence)));
@@ -49,6 +56,7 @@ function work(root, data) {
 
 // The same prompts --------------------------------------------------------------------------------------------------
 
+/** @param {Completions} data */
 function completionTable(data) {
   const head = data.models.map((name) => set(h("th", "", name), { scope: "col" }));
   const rows = data.prompts.map((prompt) => {
@@ -60,11 +68,16 @@ function completionTable(data) {
   return named(table);
 }
 
-/** A cell: the prompt's last word, so that one sees how the text goes on, the new text, and how sure the model was. */
+/** A cell: the prompt's last word, so that one sees how the text goes on, the new text, and how sure the model was.
+ *  @param {Element} td
+ *  @param {Cell | null} cell
+ *  @param {string} prompt
+ *  @param {string} model
+ *  @param {boolean} failed */
 function fill(td, cell, prompt, model, failed) {
   const key = JSON.stringify(cell ?? failed);
-  if (td.dataset.key === key) return;
-  td.dataset.key = key;
+  if (td.getAttribute("data-key") === key) return;
+  set(td, { "data-key": key });
   const name = h("span", "of", model); // seen on a telephone only
   if (!cell) return td.replaceChildren(name, h("span", "quiet", failed ? "\u2013" : "\u2026"));
   const [text, logprob, tokens] = cell;
@@ -72,7 +85,7 @@ function fill(td, cell, prompt, model, failed) {
   const title =
     `mean natural logarithm of the probability of its ${tokens} ${tokens === 1 ? "token" : "tokens"}: ` +
     `0 is certain, \u22122.3 is 10 % each`;
-  const begin = h("span", "quiet", prompt.match(/\S{0,24}$/)[0]);
+  const begin = h("span", "quiet", prompt.match(/\S{0,24}$/)?.[0]);
   td.replaceChildren(
     name,
     set(h("span", "", begin, words), { dir: "auto" }),
@@ -80,9 +93,11 @@ function fill(td, cell, prompt, model, failed) {
   );
 }
 
-/** {models, failed, prompts, rows: [[[text, logprob, tokens] or null]]}: rows are prompts, columns are models. */
+/** {models, failed, prompts, rows: [[[text, logprob, tokens] or null]]}: rows are prompts, columns are models.
+ *  @param {HTMLElement} root
+ *  @param {Completions | null} data */
 function completions(root, data) {
-  root.dataset.cells = data ? data.rows.flat().filter(Boolean).length : "";
+  root.dataset.cells = data ? String(data.rows.flat().filter(Boolean).length) : "";
   if (!data) return root.replaceChildren(h("p", "quiet", "Every prompt is a row here, every model a column."));
   const shape = JSON.stringify([data.models, data.prompts]);
   if (root.dataset.shape !== shape) {
@@ -126,8 +141,10 @@ const COLUMNS = [
   ["reported_loss", "Reported loss", 1, "of OpenAI\u2019s weights on The Verdict, as published, to one digit"],
 ];
 
+/** @param {LossRow[]} rows */
 function lossTable(rows) {
   const heads = COLUMNS.map(([, label, , title]) => asked(set(h("th", "", label), { scope: "col" }), title));
+  /** @param {LossRow} row */
   const cells = (row) =>
     COLUMNS.map(([name, label, digits, title]) => {
       const value = number(row[name], digits);
@@ -139,18 +156,18 @@ function lossTable(rows) {
   return named(h("table", "", h("thead", "", h("tr", "", first, ...heads)), h("tbody", "", ...body)));
 }
 
-const svg = (tag, attributes, text) => {
-  const node = set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
-  if (text) node.textContent = text;
-  return node;
-};
-
-/** The smallest of 1, 2, 4, 6, 8, 10 times a power of ten that is at least x: the end of an axis. */
+/** The smallest of 1, 2, 4, 6, 8, 10 times a power of ten that is at least x: the end of an axis.
+ *  @param {number} x */
 function roundUp(x) {
   const power = 10 ** Math.floor(Math.log10(x || 1));
   return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((end) => end >= x * (1 - 1e-9)) ?? 10 * power;
 }
 
+/** @typedef {"train_loss" | "val_loss" | "bits_per_byte" | "reported_loss"} Measured */
+/** `bars`: [what, of which part]; `mark`: what a line marks.
+ *  @typedef {{ label: string, bars: [Measured, string][], mark: Measured | null, digits: number }} Measure */
+
+/** @type {{ loss: Measure, bits: Measure }} */
 const MEASURES = {
   loss: {
     label: "Loss (nats per token)",
@@ -164,53 +181,66 @@ const MEASURES = {
   bits: { label: "Bits per byte", bars: [["bits_per_byte", "validation"]], mark: null, digits: 3 },
 };
 
-/** The bars of one model, lengths in percent of the picture, so that it fits every width. */
+/** The bars of one model, lengths in percent of the picture, so that it fits every width.
+ *  @param {LossRow} row
+ *  @param {Measure} measure
+ *  @param {number} end */
 function bars(row, measure, end) {
+  /** @param {number} value */
   const at = (value) => `${((86 * value) / end).toFixed(2)}%`;
-  const shown = measure.bars.filter(([name]) => Number.isFinite(row[name]));
-  const words = shown.map(([name, part]) => `${part} ${number(row[name], measure.digits)}`);
+  const shown = measure.bars.flatMap(([name, part]) => {
+    const value = row[name];
+    return value === null ? [] : [{ part, value, words: number(value, measure.digits) }];
+  });
+  const words = shown.map((one) => `${one.part} ${one.words}`);
   const mark = measure.mark && row[measure.mark];
   if (mark) words.push(`reported about ${number(mark, 1)}`);
   const height = 22 * measure.bars.length;
   const picture = svg("svg", { height, role: "img", "aria-label": `${row.model}: ${words.join(", ")}` });
-  shown.forEach(([name, part], i) => {
-    picture.append(svg("rect", { x: 0, y: 22 * i + 3, width: at(row[name]), height: 16, class: part }));
-    const over = mark && Math.abs(mark - row[name]) < 0.14 * end && mark > row[name] ? at(mark) : at(row[name]);
-    picture.append(svg("text", { x: over, dx: 8, y: 22 * i + 16 }, number(row[name], measure.digits)));
+  shown.forEach(({ part, value, words: written }, i) => {
+    picture.append(svg("rect", { x: 0, y: 22 * i + 3, width: at(value), height: 16, class: part }));
+    const over = mark && Math.abs(mark - value) < 0.14 * end && mark > value ? at(mark) : at(value);
+    picture.append(setText(svg("text", { x: over, dx: 8, y: 22 * i + 16 }), written));
   });
   if (mark) picture.append(svg("line", { x1: at(mark), x2: at(mark), y1: 0, y2: height, class: "reported" }));
   return picture;
 }
 
-function chart(rows, kind) {
-  const measure = MEASURES[kind];
-  const values = rows.flatMap((row) => [...measure.bars.map(([name]) => row[name]), row[measure.mark]]);
-  const end = roundUp(Math.max(0, ...values.filter(Number.isFinite)));
+/** @param {LossRow[]} rows @param {Measure} measure */
+function chart(rows, measure) {
+  const { mark } = measure;
+  const names = [...measure.bars.map(([name]) => name), ...(mark ? [mark] : [])];
+  const end = roundUp(Math.max(0, ...rows.flatMap((row) => names.map((name) => row[name] ?? 0))));
   const lines = rows.flatMap((row) => [h("div", "model", row.model), bars(row, measure, end)]);
-  const marked = measure.mark && rows.some((row) => row[measure.mark]);
+  const marked = mark && rows.some((row) => row[mark]);
   const keys = measure.bars.map(([, part]) => h("span", `key ${part}`, part));
   if (marked) keys.push(h("span", "key reported", "reported"));
   return [h("div", "keys", h("span", "", measure.label), ...keys), h("div", "bars", ...lines)];
 }
 
+/** @param {LossRow[]} rows */
 function chartWithSwitch(rows) {
   const place = h("div", "chart");
-  const buttons = Object.entries(MEASURES).map(([kind, { label }]) => {
-    const button = set(h("button", "", label), { type: "button" });
-    button.addEventListener("click", () => choose(kind));
+  const measures = Object.values(MEASURES);
+  const buttons = measures.map((measure) => {
+    const button = set(h("button", "", measure.label), { type: "button" });
+    button.addEventListener("click", () => choose(measure));
     return button;
   });
-  function choose(kind) {
-    place.replaceChildren(...chart(rows, kind));
-    buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(Object.keys(MEASURES)[i] === kind)));
+  /** @param {Measure} measure */
+  function choose(measure) {
+    place.replaceChildren(...chart(rows, measure));
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(measures[i] === measure)));
   }
-  choose("loss");
+  choose(MEASURES.loss);
   return [set(h("div", "switch", ...buttons), { role: "group", "aria-label": "What the bars show" }), place];
 }
 
-/** {rows, text, measured, of, mixed}: the chart, the table, and what can be compared. */
+/** {rows, text, measured, of, mixed}: the chart, the table, and what can be compared.
+ *  @param {HTMLElement} root
+ *  @param {Losses | null} data */
 function losses(root, data) {
-  root.dataset.rows = data?.rows.length ?? 0;
+  root.dataset.rows = String(data?.rows.length ?? 0);
   if (!data?.rows.length)
     return root.replaceChildren(h("p", "quiet", "How well each model predicts the text is shown here."));
   const cut =

@@ -2,44 +2,57 @@
 //
 // A row of the table can be chosen: the view's root then says so with the event "choose", {name}.
 
-import { find, h, scrolling, set, setText } from "../page/dom.js";
+import { find, h, scrolling, set, setText, svg } from "../page/dom.js";
 import { number, percent } from "../page/numbers.js";
 import { add, facts } from "../page/views.js";
 
-/** A bar with words above it; `share` is null where it is not known. */
-function bar(label, share, words) {
-  const progress = set(h("progress"), { max: 1, "aria-label": label.trim() || "Progress" });
-  const entry = h("div", "fetch-part", h("div", "fetch-words", h("span"), h("span", "quiet")), progress);
-  return fillBar(entry, label, share, words);
-}
+/** @import { Architecture, FetchPart, Flow, ModelRow, Models, Part } from "../page/protocol.js" */
 
-function fillBar(entry, label, share, words) {
-  const [name, said] = entry.firstChild.children;
-  setText(name, label);
-  setText(said, words);
-  const progress = entry.lastChild;
-  progress.setAttribute("aria-label", label.trim() || "Progress");
-  if (share === null || share === undefined) progress.removeAttribute("value");
-  else progress.value = share;
+/** A bar with words above it.
+ *  @param {FetchPart} data */
+function bar(data) {
+  const words = h("div", "fetch-words", h("span"), h("span", "quiet"));
+  const entry = h("div", "fetch-part", words, set(h("progress"), { max: 1 }));
+  fillBar(entry, data);
   return entry;
 }
 
-/** The rows of a group; where the names are the same as before, only what changed is changed. */
+/** The share is null where it is not known.
+ *  @param {Element} entry
+ *  @param {FetchPart} data */
+function fillBar(entry, [label, share, words]) {
+  const [name, said] = entry.children[0].children;
+  setText(name, label);
+  setText(said, words);
+  const progress = /** @type {HTMLProgressElement} */ (entry.children[1]);
+  progress.setAttribute("aria-label", label.trim() || "Progress");
+  if (share === null) progress.removeAttribute("value");
+  else progress.value = share;
+}
+
+/** @typedef {(name: string) => void} Choose */
+
+/** The rows of a group; where the names are the same as before, only what changed is changed.
+ *  @param {HTMLElement} body
+ *  @param {ModelRow[]} rows
+ *  @param {string | null | undefined} chosen
+ *  @param {Choose} choose */
 function fillRows(body, rows, chosen, choose) {
   const names = rows.map((row) => row.name).join("\n");
   if (body.dataset.names !== names) {
     body.dataset.names = names;
-    const heading = body.querySelector(".group");
+    const heading = find(body, ".group");
     body.replaceChildren(heading, ...rows.map((row) => newRow(row, choose)));
   }
   rows.forEach((row, i) => {
     const tr = body.children[i + 1];
     row.cells.forEach((cell, j) => setText(tr.children[j + 1], cell));
     tr.className = `${row.kind}${row.name === chosen ? " chosen" : ""}`;
-    tr.firstChild.firstChild.setAttribute("aria-pressed", row.name === chosen);
+    set(find(tr, ".choose"), { "aria-pressed": row.name === chosen });
   });
 }
 
+/** @param {ModelRow} row @param {Choose} choose */
 function newRow(row, choose) {
   const name = set(h("button", "choose", row.name), { type: "button" });
   const tr = h("tr", "", set(h("th", "", name), { scope: "row" }), ...row.cells.map(() => h("td")));
@@ -47,6 +60,7 @@ function newRow(row, choose) {
   return tr;
 }
 
+/** @param {Models} data */
 function newTable(data) {
   const heads = data.head.map(([label, title]) => set(h("th", "", label), { scope: "col", title }));
   const bodies = data.groups.map(({ key, title }) => {
@@ -58,11 +72,12 @@ function newTable(data) {
 
 // The picture of a model ----------------------------------------------------------------------------------------------
 
-/** How wide the stream of numbers is before and after a part: 4 widths of the residual stream fill the picture. */
+/** How wide the stream of numbers is before and after a part: 4 widths of the residual stream fill the picture.
+ *  @param {Flow} widths */
 function flow([from, to]) {
+  /** @param {number | null} n */
   const wide = (n) => (n ?? 5) * 10;
   const [a, b] = [wide(from), wide(to)];
-  const svg = (tag, attributes) => set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes);
   const picture = svg("svg", {
     viewBox: "0 0 50 16",
     class: "flow",
@@ -79,6 +94,7 @@ function flow([from, to]) {
   return picture;
 }
 
+/** @param {Part} data */
 function part(data) {
   const share = set(h("span", "share", percent(data.share)), { title: "share of all parameters" });
   const meter = h("span", "meter", h("i"));
@@ -90,8 +106,10 @@ function part(data) {
   return h("li", "part", flow(data.flow), words, h("div", "part-numbers", shape, numbers, share), meter);
 }
 
+/** @param {Architecture} data */
 function block(data) {
   const { layers, block: inner } = data;
+  /** @param {"div" | "span"} tag @param {string} name @param {number} n */
   const ticks = (tag, name, n) =>
     set(h(tag, name, ...Array.from({ length: n }, () => h("i"))), { "aria-hidden": "true" });
   const stack = ticks("div", "stack", Math.min(layers, 48));
@@ -114,22 +132,20 @@ function block(data) {
 }
 
 add({
-  /** {text, note} */
   fit(root, data) {
     root.replaceChildren(
       ...(data ? [h("p", "fit", h("span", "", data.text), " ", h("span", "quiet", data.note))] : []),
     );
   },
 
-  /** {text, trouble} */
   note(root, data) {
     if (!data) return root.replaceChildren();
     if (!root.firstChild) root.replaceChildren(set(h("p"), { role: "status" }));
-    root.children[0].className = data.trouble ? "trouble" : "quiet";
-    setText(root.firstChild, data.text);
+    const [line] = root.children;
+    line.className = data.trouble ? "trouble" : "quiet";
+    setText(line, data.text);
   },
 
-  /** {head: [[label, title]], groups: [{key, title, rows: [{name, cells, kind}]}], chosen, note} */
   models(root, data) {
     root.dataset.rows = String(data ? data.groups.reduce((sum, group) => sum + group.rows.length, 0) : 0);
     if (!data) return root.replaceChildren();
@@ -138,6 +154,7 @@ add({
       root.dataset.keys = keys;
       root.replaceChildren(scrolling(h("div", "scroll", newTable(data)), "Models"));
     }
+    /** @type {Choose} */
     const choose = (name) => root.dispatchEvent(new CustomEvent("choose", { detail: { name } }));
     data.groups.forEach((group, i) => {
       const body = root.querySelectorAll("tbody")[i];
@@ -146,7 +163,7 @@ add({
     });
   },
 
-  /** A download or an import: {name, state, title, facts, parts: [[label, share, words]], message}. */
+  /** A download or an import. */
   fetch(root, data) {
     root.dataset.state = data?.state ?? "none";
     root.dataset.name = data?.name ?? "";
@@ -156,11 +173,12 @@ add({
       root.replaceChildren(head, h("div", "fetch-parts"), h("div", "fetch-facts"), set(h("p"), { role: "status" }));
     }
     const [head, parts, numbers, message] = root.children;
-    setText(head.firstChild, data.title);
-    setText(head.lastChild, data.state);
-    head.children[1].className = `badge ${data.state}`;
-    if (parts.children.length !== data.parts.length) parts.replaceChildren(...data.parts.map((one) => bar(...one)));
-    else data.parts.forEach((one, i) => fillBar(parts.children[i], ...one));
+    const [title, badge] = head.children;
+    setText(title, data.title);
+    setText(badge, data.state);
+    badge.className = `badge ${data.state}`;
+    if (parts.children.length !== data.parts.length) parts.replaceChildren(...data.parts.map(bar));
+    else data.parts.forEach((one, i) => fillBar(parts.children[i], one));
     if (data.facts.length) {
       const list = facts(data.facts, numbers.children[0]);
       if (list !== numbers.children[0]) numbers.replaceChildren(list);
@@ -185,6 +203,7 @@ add({
       `how it widens or narrows.`;
     const list = h("ol", "arch", ...data.before.map(part), block(data), ...data.after.map(part));
     list.setAttribute("aria-label", `The parts of ${data.name}, in the order of computation`);
+    /** @param {string} text */
     const end = (text) => h("div", "arch-end", text);
     root.replaceChildren(
       heading,

@@ -12,10 +12,17 @@ import { Legend } from "./legend.js";
 import { Panel } from "./panel.js";
 import { extent } from "./scales.js";
 import { allSeries, indexAt } from "./series.js";
-import { hasPoints, last, plannedEnd, pointsOf, readSnapshot, xDomain } from "./snapshot.js";
+import { dataOf, hasPoints, last, plannedEnd, pointsOf, readSnapshot, runsOf, xDomain } from "./snapshot.js";
 import { format } from "./ticks.js";
 import { EMPTY, SPOKEN, meaningOf, placeText } from "./words.js";
 
+/** @import { Snapshot } from "../page/protocol.js" */
+/** @import { Line, Small } from "./series.js" */
+/** @import { Axis, Point } from "./snapshot.js" */
+
+/** @typedef {string | Partial<Snapshot>} Value a snapshot, or its JSON */
+
+/** @type {["perplexity" | Small, string][]} */
 const SMALL = [
   ["perplexity", "Perplexity"],
   ["learning_rate", "Learning rate"],
@@ -27,19 +34,35 @@ let instances = 0;
 
 class Chart {
   id = `tc-${++instances}`;
+  /** @type {Axis} */
   axis = "tokens";
   log = { loss: false, perplexity: true };
-  data = readSnapshot("");
-  raw = undefined; // a snapshot that is not read yet
+  data = dataOf({});
+  /** @type {Value | undefined} a snapshot that is not read yet */
+  raw = undefined;
   stale = true;
+  /** @type {number | null} */
   cursorStep = null;
-  points = []; // where the cursor can be
+  /** @type {Point[]} where the cursor can be */
+  points = [];
 
+  name = h("span", "tc-name");
+  place = h("span", "tc-at");
+  empty = h("p", "tc-empty", h("span", "", EMPTY));
+  main = set(h("div", "tc-plot tc-main"), { role: "img", tabindex: 0 });
+  panels = [new Panel("loss", this.main, true)];
+  spoken = set(h("div", "tc-spoken"), { role: "status", "aria-live": "polite" });
+  legend = new Legend(SMALL.map(([name]) => [name, h("div", "tc-values")]));
+  axes = this.axisChoice();
+
+  /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
     this.build();
     this.onVisible = () => (root.isConnected ? this.refresh() : this.destroy());
-    this.onPress = (event) => root.contains(event.target) || this.moveTo(null); // a touch elsewhere ends the reading
+    /** A touch elsewhere ends the reading.
+     *  @param {PointerEvent} event */
+    this.onPress = ({ target }) => (target instanceof Node && root.contains(target)) || this.moveTo(null);
     document.addEventListener("visibilitychange", this.onVisible);
     document.addEventListener("pointerdown", this.onPress);
     this.resizes = new ResizeObserver(() => this.redraw());
@@ -47,18 +70,11 @@ class Chart {
   }
 
   build() {
-    this.name = h("span", "tc-name");
-    this.place = h("span", "tc-at");
-    this.empty = h("p", "tc-empty", h("span", "", EMPTY));
-    this.main = set(h("div", "tc-plot tc-main"), { role: "img", tabindex: 0 });
-    this.panels = [new Panel("loss", this.main, true)];
     this.main.append(this.empty);
-    const heads = {};
-    const cells = SMALL.map(([name, title]) => this.cell(name, title, (heads[name] = h("div", "tc-values"))));
-    this.legend = new Legend(heads);
-    this.spoken = set(h("div", "tc-spoken"), { role: "status", "aria-live": "polite" });
+    const cells = SMALL.map(([name, title], i) => this.cell(name, title, this.legend.heads[i][1]));
+    const controls = h("div", "tc-controls", this.axes.group, this.scaleChoice().group);
     this.root.replaceChildren(
-      h("div", "tc-head", h("div", "", this.name, this.place), h("div", "tc-controls", this.choices())),
+      h("div", "tc-head", h("div", "", this.name, this.place), controls),
       this.legend.now,
       this.legend.past,
       this.main,
@@ -69,9 +85,11 @@ class Chart {
     this.listen();
   }
 
+  /** @param {"perplexity" | Small} name @param {string} title @param {HTMLElement} values */
   cell(name, title, values) {
     const label = h("span", "tc-title", title);
     label.title = meaningOf(title);
+    /** @param {boolean} on */
     const switched = (on) => this.change(() => (this.log.perplexity = on));
     const log = name === "perplexity" && logSwitch(this.log.perplexity, switched);
     const plot = h("div", "tc-plot tc-small");
@@ -79,23 +97,28 @@ class Chart {
     return h("div", "", h("div", "tc-cell", label, log), values, plot);
   }
 
-  choices() {
+  axisChoice() {
+    /** @type {[Axis, string][]} */
     const axes = [
       ["tokens", "Tokens"],
       ["epoch", "Epochs"],
       ["step", "Steps"],
     ];
+    return choice(`${this.id}-axis`, "x axis", axes, "tokens", (axis) => this.change(() => (this.axis = axis)));
+  }
+
+  scaleChoice() {
+    /** @type {["linear" | "log", string][]} */
     const scales = [
       ["linear", "Linear"],
       ["log", "Log"],
     ];
-    this.axes = choice(`${this.id}-axis`, "x axis", axes, "tokens", (axis) => this.change(() => (this.axis = axis)));
-    const loss = choice(`${this.id}-scale`, "Loss scale", scales, "linear", (value) =>
+    return choice(`${this.id}-scale`, "Loss scale", scales, "linear", (value) =>
       this.change(() => (this.log.loss = value === "log")),
     );
-    return [this.axes.group, loss.group];
   }
 
+  /** @param {() => void} apply */
   change(apply) {
     apply();
     this.redraw();
@@ -108,6 +131,7 @@ class Chart {
 
   listen() {
     for (const panel of this.panels) {
+      /** @param {PointerEvent} event */
       const follow = (event) => {
         const at = event.clientX - panel.box.getBoundingClientRect().left;
         this.moveTo(this.nearest((point) => Math.abs(panel.x(point[this.axis]) - at)));
@@ -120,7 +144,8 @@ class Chart {
     this.main.addEventListener("blur", () => this.moveTo(null));
   }
 
-  /** Arrows go from one evaluation to the next (with Shift: from step to step), Home and End to the ends. */
+  /** Arrows go from one evaluation to the next (with Shift: from step to step), Home and End to the ends.
+   *  @param {KeyboardEvent} event */
   key(event) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key === "Escape") this.moveTo(null);
@@ -133,11 +158,14 @@ class Chart {
     const after = points.findIndex((point) => point.step > here);
     const before = points.findLastIndex((point) => point.step < here);
     const end = points.length - 1;
+    /** @type {Record<string, number>} */
     const targets = { ArrowLeft: Math.max(before, 0), ArrowRight: after < 0 ? end : after, Home: 0, End: end };
     this.moveTo(points[targets[event.key]]);
   }
 
+  /** @param {(point: Point) => number} distance */
   nearest(distance) {
+    /** @type {Point | null} */
     let best = null;
     let least = Infinity;
     for (const point of this.points) {
@@ -147,6 +175,7 @@ class Chart {
     return best;
   }
 
+  /** @param {Point | null} point */
   moveTo(point) {
     const step = point ? point.step : null;
     if (step === this.cursorStep || this.stale) return;
@@ -155,6 +184,7 @@ class Chart {
     setText(this.spoken, point ? this.sentence(point) : "");
   }
 
+  /** @param {Value} value */
   update(value) {
     this.raw = value;
     this.refresh();
@@ -180,13 +210,15 @@ class Chart {
     this.checkEpochs();
     this.points = data.now ? pointsOf(data.now, this.axis) : [];
     const series = allSeries(data);
-    const xKnown = plannedEnd(data, this.axis) > 0 || this.runs().some(hasPoints);
+    const runs = runsOf(data);
+    const begun = runs.some(hasPoints);
+    const xKnown = plannedEnd(data, this.axis) > 0 || begun;
     const { axis, log } = this;
     const view = { data, series, sizes: this.sizes(), axis, log, xDomain: xDomain(data, axis), xKnown };
     for (const panel of this.panels) panel.draw(view);
-    this.empty.hidden = this.runs().some(hasPoints);
+    this.empty.hidden = begun;
     setText(this.name, data.now?.name || "Training");
-    this.legend.draw(this.runs(), series);
+    this.legend.draw(runs, series);
     this.drawCursor();
     this.describe();
   }
@@ -197,14 +229,9 @@ class Chart {
     return new Map(this.panels.map((panel, i) => [panel, sizes[i]]));
   }
 
-  /** The current run first. */
-  runs() {
-    return [this.data.now, ...this.data.past].filter(Boolean);
-  }
-
   /** Epochs can't be chosen where no run knows them. */
   checkEpochs() {
-    const runs = this.runs();
+    const runs = runsOf(this.data);
     const known = !runs.some(hasPoints) || runs.some((run) => extent([run.evaluated.epoch, run.stepped.epoch]));
     this.axes.inputs.epoch.disabled = !known;
     if (!known && this.axis === "epoch") {
@@ -223,20 +250,21 @@ class Chart {
   }
 
   cursorPoint() {
-    const found = this.cursorStep === null ? -1 : this.points.findLastIndex((point) => point.step <= this.cursorStep);
-    return this.points[found] ?? null;
+    const step = this.cursorStep;
+    return step === null ? null : (this.points.findLast((point) => point.step <= step) ?? null);
   }
 
+  /** @param {Line} line @param {Point | null} point */
   valueOf(line, point) {
     return line.values[indexAt(line, point, this.axis)] ?? NaN;
   }
 
+  /** @param {Point} point */
   sentence(point) {
     const said = this.legend.items
-      .filter((item) => item.line)
-      .map(({ line }) => [line, this.valueOf(line, point)])
-      .filter(([, value]) => Number.isFinite(value))
-      .map(([line, value]) => `${line.now ? "" : `${line.run.name} `}${SPOKEN[line.column]} ${format(value)}`);
+      .flatMap(({ line }) => (line ? [{ line, value: this.valueOf(line, point) }] : []))
+      .filter(({ value }) => Number.isFinite(value))
+      .map(({ line, value }) => `${line.now ? "" : `${line.run.name} `}${SPOKEN[line.column]} ${format(value)}`);
     return `${placeText(point)}: ${said.join(", ")}`;
   }
 
@@ -252,7 +280,7 @@ class Chart {
     if (this.cursorStep !== null) return;
     const latest = last(this.points);
     const summary = latest
-      ? `Training curves of ${now.name}. Latest: ${this.sentence(latest)}.` +
+      ? `Training curves of ${now?.name}. Latest: ${this.sentence(latest)}.` +
         (best ? ` Best validation loss ${format(best.val_loss)} at step ${best.step}.` : "") +
         " Left and right arrow keys read the evaluations one by one, with Shift every step;" +
         " Home and End go to the ends."
@@ -267,12 +295,18 @@ class Chart {
   }
 }
 
+/** @type {WeakMap<HTMLElement, Chart>} */
 const mounted = new WeakMap();
 
+/** @param {HTMLElement} element @param {() => Value | null | undefined} [getValue] */
 export function mount(element, getValue) {
   mounted.get(element)?.destroy();
   const chart = new Chart(element);
   mounted.set(element, chart);
   chart.update(getValue?.() ?? "");
-  return { update: (value) => chart.update(value ?? ""), destroy: () => chart.destroy() };
+  return {
+    /** @param {Value | null | undefined} value */
+    update: (value) => chart.update(value ?? ""),
+    destroy: () => chart.destroy(),
+  };
 }

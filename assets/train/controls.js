@@ -3,9 +3,15 @@
 import { h, set } from "../page/dom.js";
 import { MEANING } from "./words.js";
 
-/** One of `options` [[value, text], ...] at a time: {group, inputs by value}; `apply(value)` hears of each change. */
+/** One of `options` [[value, text], ...] at a time: {group, inputs by value}; `apply(value)` hears of each change.
+ *  @template {string} Value
+ *  @param {string} name
+ *  @param {string} title
+ *  @param {[Value, string][]} options
+ *  @param {Value} chosen
+ *  @param {(value: Value) => void} apply */
 export function choice(name, title, options, chosen, apply) {
-  const inputs = {};
+  const inputs = /** @type {Record<Value, HTMLInputElement>} */ ({});
   const labels = options.map(([value, text]) => {
     const input = Object.assign(h("input"), { type: "radio", name, value, checked: value === chosen });
     set(input, { "aria-label": text }).addEventListener("change", () => apply(value));
@@ -19,7 +25,9 @@ export function choice(name, title, options, chosen, apply) {
   return { group: set(group, { role: "radiogroup", "aria-label": title }), inputs };
 }
 
-/** "log" for the perplexity. */
+/** "log" for the perplexity.
+ *  @param {boolean} checked
+ *  @param {(checked: boolean) => void} apply */
 export function logSwitch(checked, apply) {
   const input = Object.assign(h("input"), { type: "checkbox", checked });
   set(input, { "aria-label": "Logarithmic scale of the perplexity" });

@@ -4,18 +4,29 @@ import { h, setText } from "../page/dom.js";
 import { format } from "./ticks.js";
 import { meaningOf } from "./words.js";
 
+/** @import { ColumnName, Line, PanelName } from "./series.js" */
+/** @import { Run } from "./snapshot.js" */
+
+/** A line's place among the runs, and the element of its value.
+ *  @typedef {{ run: number, column: ColumnName, value: HTMLElement, line: Line | undefined }} Item */
+/** @typedef {Exclude<PanelName, "loss">} Headed */
+
 export class Legend {
   now = h("div", "tc-legend");
   past = h("div", "tc-legend tc-earlier");
-  items = []; // {run, column, value, line}: a line's place among the runs, and the element of its value
+  /** @type {Item[]} */
+  items = [];
   drawn = ""; // the runs that the rows were made for
 
-  /** `heads`: the elements over the small panels, by the panel's name. */
+  /** `heads`: the elements over the small panels, by the panel's name.
+   *  @param {[Headed, HTMLElement][]} heads */
   constructor(heads) {
     this.heads = heads;
   }
 
-  /** The rows of these runs, the current one first; rebuilt only when a run comes, goes or is renamed. */
+  /** The rows of these runs, the current one first; rebuilt only when a run comes, goes or is renamed.
+   *  @param {Run[]} runs
+   *  @param {Line[]} series */
   draw(runs, series) {
     const key = JSON.stringify(runs.map((run) => [run.name, run.color]));
     if (key !== this.drawn) {
@@ -28,11 +39,13 @@ export class Legend {
     }
   }
 
-  /** The values: `valueOf(line)` of each. */
+  /** The values: `valueOf(line)` of each.
+   *  @param {(line: Line) => number} valueOf */
   show(valueOf) {
     for (const { line, value } of this.items) setText(value, format(line ? valueOf(line) : NaN));
   }
 
+  /** @param {Run[]} runs */
   build(runs) {
     const title = h("span", "tc-title", h("b", "", "Loss"), "nats per token");
     title.title = meaningOf("Loss");
@@ -44,9 +57,10 @@ export class Legend {
     );
     this.past.hidden = runs.length < 2;
     this.past.replaceChildren(...runs.slice(1).map((run, i) => this.group(run, i + 1)));
-    for (const [name, box] of Object.entries(this.heads)) box.replaceChildren(...this.head(name));
+    for (const [name, box] of this.heads) box.replaceChildren(...this.head(name));
   }
 
+  /** @param {Run} run @param {number} index */
   group(run, index) {
     const name = h("span", "tc-run", run.name);
     name.title = run.name;
@@ -59,11 +73,13 @@ export class Legend {
     );
   }
 
+  /** @param {Headed} name */
   head(name) {
     if (name !== "perplexity") return [this.item(0, name, "tc-train")];
     return [this.item(0, "train_perplexity", "tc-train"), this.item(0, "val_perplexity", "tc-validation")];
   }
 
+  /** @param {number} run @param {ColumnName} column @param {string} look */
   item(run, column, look, text = "") {
     const value = h("b");
     value.dataset.value = run === 0 ? column : `${column}-${run}`;

@@ -3,21 +3,43 @@
 import { set, setText } from "../page/dom.js";
 import { extent, scale } from "./scales.js";
 import { indexAt, yDomain } from "./series.js";
-import { furthest, numeric } from "./snapshot.js";
+import { furthest } from "./snapshot.js";
 import { LETTER, Pool, dotsData, pathData, svg, tenth } from "./svg.js";
 import { format, linearTicks, logTicks, tickTexts } from "./ticks.js";
 import { AXES } from "./words.js";
 
+/** @import { Line, PanelName } from "./series.js" */
+/** @import { Axis, Data, Point, Reference } from "./snapshot.js" */
+
+/** What a panel draws.
+ *  @typedef {{
+ *    data: Data,
+ *    series: Line[],
+ *    sizes: Map<Panel, { width: number, height: number }>,
+ *    axis: Axis,
+ *    log: { loss: boolean, perplexity: boolean },
+ *    xDomain: [number, number],
+ *    xKnown: boolean,
+ *  }} View */
+/** @typedef {"start" | "middle" | "end"} Anchor */
+/** @typedef {[x: number, y: number, anchor: Anchor]} Spot where a label can be */
+/** @typedef {[x0: number, x1: number, y0: number, y1: number]} Box */
+
 /** One plot: axes, lines, marks and the cursor. Big ones carry references, labels and the x axis' name. */
 export class Panel {
-  drawn = []; // the lines, with their xs
-  taken = []; // boxes of labels and references
+  /** @type {(Line & { xs: Float64Array })[]} */
+  drawn = [];
+  /** @type {Box[]} of labels and references */
+  taken = [];
+  x = scale([0, 1], 0, 1);
+  y = scale([0, 1], 0, 1);
   left = 0;
   right = 0;
   bottom = 0;
   width = 0;
   gutter = false; // references are named at the right of the plot
 
+  /** @param {PanelName} name @param {HTMLElement} box @param {boolean} big */
   constructor(name, box, big) {
     this.name = name;
     this.box = box;
@@ -34,10 +56,11 @@ export class Panel {
     this.dots = new Pool("circle", svg("g", root));
   }
 
+  /** @param {View} view */
   draw(view) {
-    const { width, height } = view.sizes.get(this);
+    const { width, height } = view.sizes.get(this) ?? { width: 0, height: 0 };
     const series = view.series.filter((line) => line.panel === this.name);
-    const log = this.name === "loss" ? view.log.loss : this.name === "perplexity" && view.log.perplexity;
+    const log = (this.name === "loss" || this.name === "perplexity") && view.log[this.name];
     const domain = yDomain(this.name, series, view.data, log);
     const references = view.data.references.filter(({ loss }) => this.big && loss >= domain[0] && loss <= domain[1]);
     this.taken = [];
@@ -62,6 +85,7 @@ export class Panel {
     for (const pool of [this.lines, this.ticks, this.paths, this.marks, this.labels]) pool.hide();
   }
 
+  /** @param {number[]} values @param {string[]} texts */
   drawRows(values, texts) {
     values.forEach((value, i) => {
       const at = tenth(this.y(value));
@@ -70,7 +94,8 @@ export class Panel {
     });
   }
 
-  /** The x axis; where texts would touch, only every second or third tick has one. */
+  /** The x axis; where texts would touch, only every second or third tick has one.
+   *  @param {View} view */
   drawColumns(view) {
     const { x, left, right, bottom } = this;
     this.line("tc-axis", left, bottom, right, bottom);
@@ -89,20 +114,24 @@ export class Panel {
     if (this.big) this.tick(AXES[view.axis], (left + right) / 2, bottom + 36, "middle");
   }
 
+  /** @param {string} className @param {number} x1 @param {number} y1 @param {number} x2 @param {number} y2 */
   line(className, x1, y1, x2, y2) {
     set(this.lines.take(className), { x1, y1, x2, y2 });
   }
 
+  /** @param {string} text @param {number} x @param {number} y @param {Anchor} anchor */
   tick(text, x, y, anchor) {
     setText(set(this.ticks.take(""), { x, y, "text-anchor": anchor }), text);
   }
 
-  /** Writes a label at the first of the places [x, y, anchor] where it covers no line and no label. */
+  /** Writes a label at the first of the places where it covers no line and no label.
+   *  @param {string} text
+   *  @param {Spot[]} places */
   label(text, places, className = "tc-halo") {
     const boxes = places.map(([x, y, anchor]) => {
       const wide = text.length * LETTER;
       const from = x - (anchor === "end" ? wide : anchor === "middle" ? wide / 2 : 0);
-      return [from, from + wide, y - 11, y + 4];
+      return /** @type {Box} */ ([from, from + wide, y - 11, y + 4]);
     });
     const free = boxes.findIndex((box) => this.isFree(box));
     const whole = boxes.findIndex(([x0, x1]) => x0 >= this.left && x1 <= this.width); // rather on a line than cut off
@@ -112,6 +141,7 @@ export class Panel {
     setText(set(this.labels.take(className), { x: tenth(x), y: tenth(y), "text-anchor": anchor }), text);
   }
 
+  /** @param {Box} box */
   isFree([x0, x1, y0, y1]) {
     if (x0 < this.left || x1 > this.width || y1 > this.bottom) return false;
     if (this.taken.some(([a0, a1, b0, b1]) => a0 < x1 && a1 > x0 && b0 < y1 && b1 > y0)) return false;
@@ -128,8 +158,11 @@ export class Panel {
     });
   }
 
+  /** @param {Line[]} series @param {View} view */
   drawLines(series, view) {
+    /** @param {number} value */
     const frameX = (value) => this.x(value) - this.left + 3;
+    /** @param {number} value */
     const frameY = (value) => this.y(value) - 2;
     this.drawn = series.map((line) => ({ ...line, xs: line.table[view.axis] }));
     for (const line of this.drawn) {
@@ -144,9 +177,10 @@ export class Panel {
     }
   }
 
+  /** @param {View} view */
   drawShade(view) {
-    const from = this.name === "loss" || this.name === "perplexity" ? view.data.now?.overfit?.[view.axis] : null;
-    const start = Number.isFinite(from) ? this.x(from) : NaN;
+    const from = this.name === "loss" || this.name === "perplexity" ? view.data.now?.overfit?.[view.axis] : NaN;
+    const start = this.x(from ?? NaN);
     const end = view.data.now ? this.x(furthest(view.data.now, view.axis)) : NaN;
     const shown = end > start;
     const [x, width] = shown ? [tenth(start), tenth(end - start)] : [0, 0];
@@ -155,27 +189,31 @@ export class Panel {
     const long = "overfitting: validation loss rises";
     const text = this.right - start > long.length * LETTER ? long : "overfitting";
     const room = this.right - start > text.length * LETTER;
-    const place = room ? [start + 6, "start"] : [this.right - 4, "end"];
     const rows = Array.from({ length: Math.floor((this.bottom - 32) / 8) + 1 }, (_, i) => 24 + 8 * i);
     this.label(
       text,
-      rows.map((y) => [place[0], y, place[1]]),
+      rows.map((y) => (room ? [start + 6, y, "start"] : [this.right - 4, y, "end"])),
     );
   }
 
-  drawMarks(view) {
+  /** @param {View} view */
+  drawMarks({ data: { past, now }, axis }) {
     if (!this.big) return;
-    for (const run of [...view.data.past, view.data.now].filter((one) => one?.best)) {
-      const cx = tenth(this.x(numeric(run.best[view.axis])));
+    for (const run of now ? [...past, now] : past) {
+      if (!run.best) continue;
+      const cx = tenth(this.x(run.best[axis]));
       const cy = tenth(this.y(run.best.val_loss));
       if (cx !== cx || cy !== cy) continue;
-      const now = run === view.data.now;
-      set(this.marks.take(now ? "tc-ring" : `tc-ring tc-past tc-color-${run.color}`), { cx, cy, r: now ? 6.5 : 4.5 });
-      if (now) this.labelBest(run.best, cx, cy);
+      const current = run === now;
+      const look = current ? "" : ` tc-past tc-color-${run.color}`;
+      set(this.marks.take(`tc-ring${look}`), { cx, cy, r: current ? 6.5 : 4.5 });
+      if (current) this.labelBest(run.best.val_loss, cx, cy);
     }
   }
 
-  labelBest(best, x, y) {
+  /** @param {number} loss @param {number} x @param {number} y */
+  labelBest(loss, x, y) {
+    /** @type {Spot[]} */
     const places = [
       [x, y - 13, "middle"],
       [x, y + 23, "middle"],
@@ -188,9 +226,10 @@ export class Panel {
       [x + 8, y - 30, "end"],
       [x + 8, y + 38, "end"], // at the right edge
     ];
-    this.label(`best ${format(best.val_loss)}`, places, "tc-halo tc-strong");
+    this.label(`best ${format(loss)}`, places, "tc-halo tc-strong");
   }
 
+  /** @param {Reference[]} references */
   drawReferences(references) {
     let free = this.bottom + 4;
     for (const { words, loss } of references.sort((a, b) => a.loss - b.loss)) {
@@ -210,6 +249,7 @@ export class Panel {
     }
   }
 
+  /** @param {Point | null} point @param {Axis} axis */
   drawCursor(point, axis) {
     const at = point ? tenth(this.x(point[axis])) : NaN;
     const shown = Number.isFinite(at);

@@ -4,23 +4,31 @@ import { set } from "../page/dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
+/** @template {keyof SVGElementTagNameMap} Tag
+ *  @param {Tag} tag
+ *  @param {Element} parent
+ *  @returns {SVGElementTagNameMap[Tag]} */
 export function svg(tag, parent, className = "") {
   const node = document.createElementNS(SVG, tag);
   if (className) node.setAttribute("class", className);
-  parent?.append(node);
+  parent.append(node);
   return node;
 }
 
-/** Nodes that are used again at each redraw: take() them in order, then hide() the rest. */
+/** Nodes that are used again at each redraw: take() them in order, then hide() the rest.
+ *  @template {keyof SVGElementTagNameMap} Tag */
 export class Pool {
+  /** @type {SVGElementTagNameMap[Tag][]} */
   nodes = [];
   used = 0;
 
+  /** @param {Tag} tag @param {Element} parent */
   constructor(tag, parent) {
     this.tag = tag;
     this.parent = parent;
   }
 
+  /** @param {string} className */
   take(className) {
     const node = this.nodes[this.used] ?? svg(this.tag, this.parent);
     this.nodes[this.used++] = node;
@@ -35,9 +43,13 @@ export class Pool {
 }
 
 export const LETTER = 7.2; // pixels of an average letter at 12 px, on the wide side
+/** @param {number} value */
 export const tenth = (value) => Math.round(value * 10) / 10;
 
-/** The path through the points; a gap where a value is missing. "h0" lets a lone point show as a dot. */
+/** @typedef {(value: number) => number} Turn from values to pixels */
+
+/** The path through the points; a gap where a value is missing. "h0" lets a lone point show as a dot.
+ *  @param {Float64Array} xs @param {Float64Array} ys @param {Turn} sx @param {Turn} sy */
 export function pathData(xs, ys, sx, sy) {
   let path = "";
   let open = false;
@@ -54,6 +66,7 @@ export function pathData(xs, ys, sx, sy) {
   return path;
 }
 
+/** @param {Float64Array} xs @param {Float64Array} ys @param {Turn} sx @param {Turn} sy */
 export function dotsData(xs, ys, sx, sy) {
   let path = "";
   for (let i = 0; i < xs.length; i++) {

@@ -4,6 +4,7 @@ import { grouped } from "./ticks.js";
 
 export const EMPTY = "The curves appear here as soon as training starts.";
 
+/** @type {Record<string, string[]>} */
 export const REFERENCES = {
   uniform: ["knows nothing", "ln V"],
   unigram: ["token frequencies", "unigram"],
@@ -14,6 +15,7 @@ export const REFERENCES = {
 
 export const AXES = { tokens: "tokens seen", epoch: "epochs", step: "steps" };
 
+/** @type {[string, string][]} */
 export const MEANING = [
   [
     "Loss",
