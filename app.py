@@ -14,7 +14,7 @@ from gpt_demo.ui import build_app, is_public, launch_options
 
 
 def main() -> int:
-    """Serve until Ctrl-C or a polite kill; then the runs are saved. The exit code."""
+    """Serve until Ctrl-C or SIGTERM, then save the runs. The exit code."""
     try:
         check_home()
     except UserError as error:

@@ -1,6 +1,6 @@
 """Set up and start: `python3 start.py` opens the page, `start.py cli ...` is the command line, `start.py test` tests.
 
-Needs nothing but Python 3.10 or newer. Everything is installed into `.venv` beside this file, again whenever the
+Needs only Python 3.10 or newer. Everything is installed into `.venv` next to this file, and again when the
 requirements change.
 """
 
@@ -20,7 +20,7 @@ NODE, NPM = PYTHON.with_stem("node"), PYTHON.with_stem("npm")  # come with requi
 
 
 def main() -> int:
-    if sys.version_info < (3, 10):  # noqa: UP036 (the one file that an older Python may meet)
+    if sys.version_info < (3, 10):  # noqa: UP036 (the one file that an older Python may run)
         return fail(f"This is Python {sys.version.split()[0]}; gpt_demo needs 3.10 or newer.")
     task, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("app", [])
     if task == "app":
@@ -33,16 +33,16 @@ def main() -> int:
 
 
 def install(requirements: str) -> int:
-    """Make .venv hold what the file asks for; a stamp of the requirements makes the next start instant."""
+    """Install the requirements into .venv; a stamp of them makes the next start instant."""
     stamp, wanted = VENV / f"installed-{requirements}", digest("requirements.txt", requirements)
     if stamp.exists() and stamp.read_text() == wanted:
         return 0
     if not PYTHON.exists() and run(sys.executable, "-m", "venv", VENV):
         shutil.rmtree(VENV, ignore_errors=True)
         return fail("Python can't make a virtual environment. On Debian or Ubuntu: sudo apt-get install python3-venv")
-    print("Installing what gpt_demo needs into .venv; the first time this takes some minutes.", flush=True)
+    print("Installing the requirements into .venv; the first time takes a few minutes.", flush=True)
     if run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements):
-        return fail("The installation did not work; see the lines above. Check the network and start again.")
+        return fail("The installation failed; see the lines above. Check the network and start again.")
     stamp.write_text(wanted)
     return 0
 
@@ -64,7 +64,7 @@ def digest(*names: str) -> str:
 
 
 def install_browser() -> int:
-    """A browser for the browser tests: one that is there, Debian's, or Playwright's own."""
+    """A browser for the browser tests: an installed one, Debian's, or Playwright's own."""
     if any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
         return 0
     if shutil.which("apt-get"):
@@ -74,7 +74,7 @@ def install_browser() -> int:
         if run(*sudo, "apt-get", "install", "-y", "-qq", "chromium", env=quiet) == 0:
             return 0
     if run(PYTHON, "-m", "playwright", "install", "chromium"):
-        print("No browser could be installed, so the browser tests will fail and say so.", flush=True)
+        print("No browser could be installed, so the browser tests will fail.", flush=True)
     return 0
 
 
@@ -96,7 +96,7 @@ def test(rest: list[str]) -> int:
 
 
 def run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path | None = ROOT) -> int:
-    """Its exit code. Ctrl-C reaches the command too, and it may take its time to end: it has something to save."""
+    """The command's exit code. Ctrl-C reaches the command too, which may need time to save its state."""
     with subprocess.Popen([str(part) for part in command], cwd=cwd, env=env) as process:
         while True:
             try:
@@ -106,7 +106,7 @@ def run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path | Non
 
 
 def become(*command: str | Path) -> int:
-    """Run it in the present folder and in the place of this process, so that signals reach nobody else."""
+    """Run the command in the current folder and in place of this process, so that signals reach it alone."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     env = {**os.environ, "PYTHONPATH": path}
     if os.name == "nt":  # there, the shell would not wait
@@ -115,7 +115,7 @@ def become(*command: str | Path) -> int:
 
 
 def fail(sentence: str) -> int:
-    """The exit code of everything but a failed test, for which pytest's is 1."""
+    """Print the message; the exit code of all failures except failed tests, for which pytest returns 1."""
     print(sentence, file=sys.stderr)
     return 2
 

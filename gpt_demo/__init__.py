@@ -14,7 +14,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-# Threads of OpenMP that wait for each other sleep instead of spinning: beside a busy browser, small models train
+# Threads of OpenMP that wait for each other sleep instead of spinning: next to a busy browser, small models train
 # several times faster. Read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -1,4 +1,4 @@
-"""What this machine offers: the device, whether bf16 is fast on it, and memory."""
+"""This machine: its device, whether bf16 is fast on it, and its memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 @functools.cache
 def pick_device() -> torch.device:
-    """CUDA where there is one, else Apple's MPS, else the CPU."""
+    """CUDA if available, else Apple's MPS, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -26,9 +26,9 @@ def pick_device() -> torch.device:
 
 @functools.cache
 def bf16_is_fast(device_type: str, width: int) -> bool:
-    """Whether a matrix product at this width runs at least 1.5x faster in bf16 than in fp32, measured here and now.
+    """Whether a matrix product of this width runs at least 1.5x faster in bf16 than in fp32, by measurement.
 
-    Takes a fraction of a second, once. A processor that computes bf16 in software loses by far: the measure is clear.
+    Takes a fraction of a second, once. Processors that emulate bf16 are far slower, so the result is clear.
     """
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -50,7 +50,7 @@ def _matmul_seconds(width: int, dtype: torch.dtype) -> float:
 
 
 def resolve_precision(precision: str, device: torch.device, width: int) -> Literal["fp32", "bf16"]:
-    """ "auto" becomes what is faster here for a model of this width (n_embd); raises UserError on an unknown name."""
+    """ "auto" becomes the faster one for a model of this width (n_embd). Raises UserError on an unknown name."""
     if precision not in get_args(Precision):
         raise UserError(f"precision is {precision!r}; it must be one of {', '.join(get_args(Precision))}.")
     if precision == "auto":
@@ -65,12 +65,12 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 
 CGROUP = Path("/sys/fs/cgroup")
-# Control groups of version 2, then of version 1: what the container may hold and what it holds.
+# Control groups, version 2, then version 1: the container's memory limit and usage.
 _LIMITS = (("", "memory.max", "memory.current"), ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"))
 
 
 def total_memory(cgroup: Path = CGROUP) -> int:
-    """Bytes of memory this machine has, or the container this runs in may hold."""
+    """Bytes of memory of this machine, or the limit of the container this runs in."""
     total = int(psutil.virtual_memory().total)
     for folder, limit, _ in _LIMITS:
         with suppress(OSError, ValueError):  # not there, or no limit ("max")
@@ -79,13 +79,13 @@ def total_memory(cgroup: Path = CGROUP) -> int:
 
 
 def available_memory(cgroup: Path = CGROUP) -> int:
-    """Bytes that can be taken now without swapping, and without passing the limit of the container this runs in."""
+    """Bytes available now without swapping, within the limit of the container this runs in."""
     free = int(psutil.virtual_memory().available)
     for folder, limit, used in _LIMITS:
         with suppress(OSError, ValueError, KeyError):  # not there, or no limit ("max")
             files = cgroup / folder
             stat = dict(line.split() for line in (files / "memory.stat").read_text().splitlines())
-            cached = int(stat["active_file"]) + int(stat["inactive_file"])  # of files, given up when memory is wanted
+            cached = int(stat["active_file"]) + int(stat["inactive_file"])  # file cache, freed on demand
             free = min(free, int((files / limit).read_text()) - int((files / used).read_text()) + cached)
     return max(0, free)
 

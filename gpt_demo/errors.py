@@ -1,4 +1,4 @@
-"""The one exception a user may see, and the checks of numbers that raise it."""
+"""The one exception shown to users, and the checks of numbers that raise it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class UserError(ValueError):
 
 
 @contextmanager
-def called(path: Path, name: str) -> Iterator[None]:
-    """In the sentences of errors raised within, `path` is called `name`: it only lies there for the moment."""
+def shown_as(path: Path, name: str) -> Iterator[None]:
+    """Inside, error messages name `name` instead of the temporary `path`."""
     try:
         yield
     except UserError as error:
@@ -25,16 +25,16 @@ def called(path: Path, name: str) -> Iterator[None]:
         raise
 
 
-MOST_QUOTED = 200  # characters of a value in a sentence: a file may hold any number of them
+MOST_QUOTED = 200  # characters of a value shown in a message
 
 
 def quoted(value: object) -> str:
-    """A value from a file or a visitor as a sentence shows it: in quotes, with its end left out where it is long."""
+    """A value from a file or a visitor as messages show it: in quotes, truncated if long."""
     return repr(cut(value)) if isinstance(value, str) else cut(repr(value))
 
 
 def cut(text: str, most: int = MOST_QUOTED) -> str:
-    """A text that stands in a sentence, with its end left out where it is longer than `most` characters."""
+    """The text, truncated to `most` characters."""
     return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 

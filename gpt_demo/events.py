@@ -1,8 +1,8 @@
-"""What jobs report to several kinds of readers: small frozen dataclasses and their JSON form.
+"""The events that jobs report to their readers: small frozen dataclasses and their JSON form.
 
 Training, generating, evaluating and downloading are generators of these. The page, the command line, the tests
 and the HTTP API are four readers of the same events. A failure is not an event: it is an exception.
-What only the Playground or Compare reads lies with the job that yields it.
+Events that only the Playground or Compare reads are defined with the job that yields them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LIVE = {"live": True}  # metadata of a field that is not recorded
 
 @dataclass(frozen=True)
 class Event:
-    """Base of all events; `kind` is what the JSON form carries under the key "event"."""
+    """Base of all events; `kind` is the value of the key "event" in the JSON form."""
 
     kind: ClassVar[str] = ""
 
@@ -29,7 +29,7 @@ class Event:
 
 
 def finite(value: Any) -> Any:
-    """`value` as JSON can hold it: None for NaN and infinity, a dict for a dataclass, however deep."""
+    """`value` as valid JSON: None for NaN and infinity, dicts for dataclasses, at any depth."""
     if value is None or isinstance(value, (int, str)):
         return value
     if isinstance(value, float):
@@ -46,11 +46,11 @@ def finite(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Started(Event):
-    """A run begins or goes on: what is known before the first step."""
+    """A run starts or resumes: what is known before the first step."""
 
     kind: ClassVar[str] = "started"
     run: str
-    step: int  # steps already done: 0, or where a resumed run goes on
+    step: int  # steps already done: 0, or those of a resumed run
     total_steps: int
     steps_per_epoch: int  # optimizer steps, rounded
     tokens_per_epoch: int
@@ -68,7 +68,7 @@ class Started(Event):
 
 @dataclass(frozen=True)
 class Stepped(Event):
-    """One optimizer step is done. Always the last event of its step: now the state is whole and can be saved."""
+    """One optimizer step is done. Always the last event of its step: the state is consistent and can be saved."""
 
     kind: ClassVar[str] = "stepped"
     step: int  # index of the step, from 0
@@ -81,7 +81,7 @@ class Stepped(Event):
 
 @dataclass(frozen=True)
 class Evaluating(Event):
-    """An evaluation is going on: about once a second, and not recorded."""
+    """An evaluation is in progress: about once a second, not recorded."""
 
     kind: ClassVar[str] = "evaluating"
     step: int
@@ -104,7 +104,7 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class Sampled(Event):
-    """What the model writes now, from the fixed prompt; `text` includes the prompt."""
+    """A sample of the current model from the fixed prompt; `text` includes the prompt."""
 
     kind: ClassVar[str] = "sampled"
     step: int
@@ -115,7 +115,7 @@ class Sampled(Event):
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """A checkpoint or model is on disk, whole."""
+    """A checkpoint or model has been saved completely."""
 
     kind: ClassVar[str] = "saved"
     path: str
@@ -134,7 +134,7 @@ class Finished(Event):
     val_loss: float | None
     best_step: int | None  # where the validation loss was lowest
     best_val_loss: float | None
-    best_sample: str | None = None  # what the model of that step writes from the samples' prompt, if it is not the last
+    best_sample: str | None = None  # sample of that step's model, if it is not the last
 
 
 # Generating and evaluating --------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class Finished(Event):
 
 @dataclass(frozen=True)
 class TokenChosen(Event):
-    """One token was chosen. The texts of all tokens, joined, are exactly the text of the whole."""
+    """One token was chosen. The texts of all tokens, joined, are exactly the generated text."""
 
     kind: ClassVar[str] = "token"
     id: int
@@ -176,19 +176,19 @@ class Measured(Event):
 
 @dataclass(frozen=True)
 class Downloading(Event):
-    """Bytes of one file of a download have come."""
+    """Progress of one file of a download."""
 
     kind: ClassVar[str] = "downloading"
     file: str
-    received: int  # bytes of the file that are here, those of earlier attempts included
-    total: int | None  # bytes of the file; None where the host does not say
+    received: int  # bytes of the file so far, including earlier attempts
+    total: int | None  # bytes of the file; None if the host does not report it
     all_received: int  # of all files of the download
     all_total: int | None
 
 
 @dataclass(frozen=True)
 class Converting(Event):
-    """A checkpoint is being rewritten as a model of this app, tensor by tensor."""
+    """A checkpoint is being converted to a model of this app, tensor by tensor."""
 
     kind: ClassVar[str] = "converting"
     done: int  # tensors
@@ -197,7 +197,7 @@ class Converting(Event):
 
 @dataclass(frozen=True)
 class Kept(Event):
-    """The end of a download, an import or an export: the model is whole."""
+    """The end of a download, an import or an export: the model is complete."""
 
     kind: ClassVar[str] = "finished"
     model: str  # its name in the store
@@ -213,10 +213,9 @@ _TYPES = {kind: {f.name: f.type for f in fields(cls)} for kind, cls in TRAINING_
 
 
 def training_event(line: str | bytes) -> Event:
-    """The event of one line of a run's events.jsonl (see `Event.to_json`); null is NaN in a field of numbers.
+    """The event of one line of a run's events.jsonl (see `Event.to_json`); null in a float field is NaN.
 
-    Fields a newer or older version wrote and this one does not know are left out.
-    Raises ValueError on a line that is no training event.
+    Unknown fields, from newer or older versions, are ignored.
     """
     try:
         record = json.loads(line)
@@ -228,4 +227,4 @@ def training_event(line: str | bytes) -> Event:
         }
         return TRAINING_EVENTS[kind](**values)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"no training event: {line[:80]!r}") from error
+        raise ValueError(f"not a training event: {line[:80]!r}") from error

@@ -18,7 +18,7 @@ E = TypeVar("E")
 
 
 class Turns:
-    """First come, first served: of the jobs that share it, one works at a time."""
+    """A first-come, first-served queue: of the jobs that share it, one works at a time."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()  # notified of every change: of the queue, and of its jobs
@@ -26,11 +26,11 @@ class Turns:
 
 
 class Job(Generic[E]):
-    """Drains what `work()` gives on a thread of its own, from now on.
+    """Drains the generator `work()` on its own thread, starting at once.
 
-    turns: the job waits until it is the first there.
-    ahead: the job pauses while so many events have not been read; None: it never waits for a reader.
-    keep: so many of the last events are kept; None: all. At least `ahead`, or unread ones would be lost.
+    turns: the job waits until it is first in this queue.
+    ahead: the job pauses while this many events are unread; None: it never waits for a reader.
+    keep: number of latest events to keep; None: all. At least `ahead`, or unread ones would be lost.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class Job(Generic[E]):
 
     @property
     def count(self) -> int:
-        """How many events have come, those included that are no longer kept."""
+        """The number of events so far, including those no longer kept."""
         return self._dropped + len(self.events)
 
     @property
     def message(self) -> str:
-        """Why it failed, in a sentence; else empty."""
+        """Why it failed, as a sentence; else empty."""
         if self.error is None or isinstance(self.error, UserError):
             return " ".join(str(self.error or "").split())
-        return " ".join(f"It ended because of an error in the app: {type(self.error).__name__}: {self.error}".split())
+        return " ".join(f"It failed because of an error in the app: {type(self.error).__name__}: {self.error}".split())
 
     def stop(self) -> None:
         """Ask the job to end after its next event. Returns at once; `join` waits."""
@@ -83,7 +83,7 @@ class Job(Generic[E]):
         self._thread.join(timeout)
 
     def read(self, start: int, seconds: float | None = None, *, past_stop: bool = True) -> tuple[list[E], int]:
-        """The events from number `start` on, and the number to go on with.
+        """The events from number `start` on, and the number to continue with.
 
         Waits until there are some, or the job has ended, or `seconds` have passed, or, unless `past_stop`, the job
         has been asked to stop: then there may be none.
@@ -97,7 +97,7 @@ class Job(Generic[E]):
             return self.events[max(0, start - self._dropped) :], self.count
 
     def follow(self, start: int = 0, *, past_stop: bool = True) -> Iterator[list[E]]:
-        """Batches of events from number `start` on, as they come, until the end; then its exception is raised."""
+        """Batches of events from number `start` on, as they arrive, until the end; then its exception is raised."""
         batch, start = self.read(start, past_stop=past_stop)
         while batch:
             yield batch
@@ -112,7 +112,7 @@ class Job(Generic[E]):
         try:
             self._wait(lambda: self._turns.jobs[0] is self)
             state = "stopped" if self.stopping else self._drain()
-        except Exception as error:  # kept for every reader, who gets it as a sentence
+        except Exception as error:  # kept for every reader
             self.error = error
         finally:
             try:
@@ -148,40 +148,40 @@ class Job(Generic[E]):
             self._changed.wait_for(lambda: ready() or self.stopping)
 
     def may_end_after(self, event: E) -> bool:
-        """Whether a stop takes effect here; for subclasses whose state is not whole everywhere."""
+        """Whether a stop may take effect here; for subclasses whose state is not always consistent."""
         return True
 
     def ending(self, state: State) -> None:
-        """For subclasses: what is to be done before readers see the end; called once, `error` is set if it failed."""
+        """For subclasses: runs once, before readers see the end; `error` is set if the job failed."""
 
 
 class Jobs(Generic[E]):
-    """Jobs by what they are about: whoever asks for one that is going on gets that one."""
+    """Jobs by key: a second request for a running job gets the same job."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job[E]] = {}
         self._lock = threading.Lock()
 
     def start(self, key: str, work: Callable[[], Iterator[E]]) -> Job[E]:
-        """The job of this key that is going on, or a new one. UserError while it is being stopped."""
+        """The running job with this key, or a new one. Raises UserError while it is being stopped."""
         with self._lock:
             job = self._jobs.get(key)
             if job is None or not job.alive:
                 job = self._jobs[key] = Job(work, keep=1)
             elif job.stopping:
-                raise UserError(f"{key} is just being stopped. Try again in a moment.")
+                raise UserError(f"{key} is being stopped. Try again in a moment.")
             return job
 
     def get(self, key: str) -> Job[E] | None:
-        """The last job of this key, whatever its state."""
+        """The last job with this key, whatever its state."""
         return self._jobs.get(key)
 
     def running(self) -> list[str]:
-        """The keys of what is going on."""
+        """The keys of running jobs."""
         return [key for key, job in list(self._jobs.items()) if job.alive]
 
     def close(self) -> None:
-        """Stop all, and wait a moment for them."""
+        """Stop all jobs and wait briefly for them."""
         jobs = list(self._jobs.values())
         for job in jobs:
             job.stop()

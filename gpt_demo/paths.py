@@ -17,7 +17,7 @@ ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 
 def data_home() -> Path:
-    """The folder for models, runs and downloads: GPT_DEMO_HOME, by default `checkpoints/` beside app.py."""
+    """The folder for models, runs and downloads: GPT_DEMO_HOME, by default `checkpoints/` next to app.py."""
     return Path(os.environ.get("GPT_DEMO_HOME") or ASSETS.parent / "checkpoints")
 
 
@@ -29,18 +29,18 @@ def free_space(folder: Path) -> int:
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """UserError where the disk of `folder` has not `needed` bytes free for `what`."""
+    """Raises UserError unless the disk of `folder` has `needed` bytes free for `what`."""
     free = free_space(folder)
     if needed > free:
         raise UserError(
-            f"{what} takes {size(needed)} of disk, and {size(free)} are free. "
+            f"{what} needs {size(needed)} of disk space, but only {size(free)} are free. "
             "Delete models, runs or downloads that are no longer needed, then try again."
         )
 
 
 @contextlib.contextmanager
 def writing(what: str) -> Iterator[None]:
-    """UserError, in a sentence, where the disk refuses something within: it is full, or its folder is read-only."""
+    """Turns a disk error inside (disk full, folder read-only) into a UserError."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -52,7 +52,7 @@ def writing(what: str) -> Iterator[None]:
 
 
 def check_home() -> None:
-    """UserError where the folder of models and runs can't be looked into."""
+    """Raises UserError if the folder of models and runs can't be read."""
     home = data_home()
     try:
         for folder in (home, home / "models", home / "runs"):

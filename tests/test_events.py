@@ -113,5 +113,5 @@ def test_unknown_fields_are_left_out() -> None:
     ],
 )  # fmt: skip
 def test_other_lines_are_refused(line: str | bytes) -> None:
-    with pytest.raises(ValueError, match="no training event"):
+    with pytest.raises(ValueError, match="not a training event"):
         training_event(line)

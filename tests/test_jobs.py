@@ -212,7 +212,7 @@ def test_a_new_one_waits_for_the_end_of_the_stopped() -> None:
     job = jobs.start("x", gate.job)
     assert gate.waits.wait(PATIENCE)
     job.stop()
-    with pytest.raises(UserError, match="x is just being stopped"):
+    with pytest.raises(UserError, match="x is being stopped"):
         jobs.start("x", gate.job)
     gate.open.set()
     assert (ended(job), gate.closed) == ("stopped", True)

@@ -136,7 +136,7 @@ function prepare(row) {
 }
 
 function check({ name, value }) {
-  if (!isStepName(name)) throw new RangeError(`There is no step called ${name}.`);
+  if (!isStepName(name)) throw new RangeError(`There is no step named ${name}.`);
   if (!holds(name, value)) throw new RangeError(`${name} is ${value}; it must be ${STEPS[name].rule}.`);
 }
 

@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "train": "train a model on a text, from scratch or from a stored model",
-    "generate": "let a stored model go on with a prompt",
+    "generate": "continue a prompt with a stored model",
     "evaluate": "loss and perplexity of a stored model on a text",
-    "download": "bring a GPT-2 size into the store, from OpenAI or the Hugging Face Hub",
-    "import": "put a model from disk into the store",
-    "export": "write a stored model as a folder that transformers opens",
+    "download": "download a GPT-2 from OpenAI or the Hugging Face Hub",
+    "import": "add a model from disk to the store",
+    "export": "export a stored model for transformers, the book's code or llama.cpp",
     "models": "list the stored models",
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {' '.join(message.split())}. See {self.prog} --help.\n")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit code: 0 done, 2 bad input, 130 interrupted."""
-    with contextlib.suppress(AttributeError):  # a terminal that can't show every character shows "?" instead
+    """Run one command and return the exit code: 0 done, 2 bad input, 130 interrupted."""
+    with contextlib.suppress(AttributeError):  # characters the terminal can't show become "?"
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         options = _parse(sys.argv[1:] if argv is None else argv)
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         return code
     except UserError as error:
         return _fail(str(error))
-    except BrokenPipeError:  # the reader of a pipe has had enough
+    except BrokenPipeError:  # the reader of the pipe has closed it
         _leave_output()
         return 0
     except OSError as error:
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _leave_output() -> None:
-    """What is still to be written goes nowhere."""
+    """Discard all further output."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -75,11 +75,11 @@ def _fail(sentence: str) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(prog="python -m gpt_demo", description="A GPT-2 written from scratch: train it, let it write.")
+    parser = Parser(prog="python -m gpt_demo", description="A GPT-2 written from scratch: train it and generate text.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose, allow_abbrev=False)
-        command.add_argument("--json", action="store_true", help="one JSON object per line: the events themselves")
+        command.add_argument("--json", action="store_true", help="print the events as JSON, one object per line")
         if name in argv[:1]:
             _OPTIONS[name](command)
     return parser.parse_args(argv)
@@ -94,9 +94,9 @@ def _train_options(command: argparse.ArgumentParser) -> None:
     text_options(command, "*")
     command.add_argument("--sample", metavar="NAME", help="instead of FILE: story or verdict (The Verdict, downloaded)")
     command.add_argument("--preset", metavar="NAME", help=f"{', '.join(PRESETS)} (default: quick)")
-    command.add_argument("--model", metavar="NAME", help="go on from this stored model instead of from scratch")
-    command.add_argument("--name", help="what the run and its model are called")
-    command.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped or interrupted")
+    command.add_argument("--model", metavar="NAME", help="start from this stored model instead of from scratch")
+    command.add_argument("--name", help="name of the run and its model")
+    command.add_argument("--resume", metavar="RUN", help="resume a run that was stopped or interrupted")
     settings = command.add_argument_group("settings, each overriding the preset")
     for name in FIELDS:
         settings.add_argument(_option(name), metavar="VALUE", dest=f"set_{name}", help=describe(name))
@@ -104,7 +104,7 @@ def _train_options(command: argparse.ArgumentParser) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from gpt_demo.memory import keep_freed_memory
-    from gpt_demo.runs.keeping import keep_model
+    from gpt_demo.runs.keeping import store_model
     from gpt_demo.runs.outcome import verdict
     from gpt_demo.runs.recipes import train_job
 
@@ -122,13 +122,13 @@ def _train(options: argparse.Namespace) -> int:
                 print(verdict(folder.name, folder.history()))
             return 0
         finish("stopped")
-        keep_model(folder, store)
-    print(f"Stopped; the model and its state are saved. Go on: train --resume {folder.name}", file=sys.stderr)
+        store_model(folder, store)
+    print(f"Stopped; the model and its state are saved. To resume: train --resume {folder.name}", file=sys.stderr)
     return 0 if reader.gone else 130
 
 
 class _Reader:
-    """Whoever reads the output; of `train ... | head` they have soon had enough."""
+    """The reader of the output, who may stop reading, as in `train ... | head`."""
 
     def __init__(self, show: Callable[[Event], None]) -> None:
         self.gone = False
@@ -143,7 +143,7 @@ class _Reader:
 
 
 def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
-    """A new run, or the one to be resumed, checked and ready to be worked on."""
+    """A new run, or the one to resume, checked and ready to start."""
     from gpt_demo.paths import data_home
     from gpt_demo.runs.recipes import create_run, resume_run, starts_over
     from gpt_demo.runs.runs import Runs
@@ -153,7 +153,7 @@ def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
     runs = Runs(data_home(), see_all=True)
     if options.resume is not None:
         if options.file or options.sample or options.model or options.name or options.preset:
-            raise UserError("--resume goes on with a run as it was: leave FILE, --preset, --model and --name out.")
+            raise UserError("--resume continues a run as it was: omit FILE, --preset, --model and --name.")
         folder = runs.get(options.resume)
         resume_run(folder, changes)
         if again := starts_over(folder):
@@ -163,7 +163,7 @@ def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
         raise UserError("Name the text file to train on, or --sample NAME, or --resume RUN: one of them.")
     kept = FROM_MODEL & set(changes)
     if options.model and kept:
-        raise UserError(f"A run from --model keeps that model's {', '.join(sorted(kept))}. Leave that out.")
+        raise UserError(f"A run from --model keeps that model's {', '.join(sorted(kept))}. Omit these options.")
     name = options.preset or "quick"
     return create_run(
         runs, store, sample_text(options.sample) if options.sample else read_options(options), preset(name, changes),
@@ -172,7 +172,7 @@ def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings that were given, in their types."""
+    """The settings given, converted to their types."""
     from gpt_demo.training.config import FIELDS, parse_value
 
     given = {name: getattr(options, f"set_{name}") for name in FIELDS}
@@ -180,7 +180,7 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _print_training(event: Event) -> None:
-    """Events in words: one line each, steps only now and then."""
+    """One line per event, but only every 50th step."""
     if isinstance(event, Started):
         print(
             f"{event.run}: {event.n_params:,} parameters, {event.train_tokens:,} training and {event.val_tokens:,} "
@@ -204,12 +204,12 @@ def _print_training(event: Event) -> None:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[Callable[[], bool]]:
-    """While open, Ctrl-C (and a polite kill) only leaves a note, so that the state can be saved first."""
-    noted: list[int] = []
+    """Inside, Ctrl-C and SIGTERM only set a flag, so that the state can be saved first."""
+    received: list[int] = []
     signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda n, _frame: noted.append(n)) for number in signals}
+    before = {number: signal.signal(number, lambda n, _frame: received.append(n)) for number in signals}
     try:
-        yield lambda: bool(noted)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -221,8 +221,8 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
 def _generate_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--model", required=True, metavar="NAME", help="a stored model (see: models)")
-    add("--prompt", default="", help="what the text begins with; empty: from <|endoftext|>")
-    add("--max-new-tokens", type=int, default=50, metavar="N", help="tokens to write (default: 50)")
+    add("--prompt", default="", help="the text to continue; empty: start from <|endoftext|>")
+    add("--max-new-tokens", type=int, default=50, metavar="N", help="tokens to generate (default: 50)")
     add("--greedy", action="store_true", help="always the most probable token")
     for step in STEPS.values():
         greedy = "" if step.greedy is None else f"; {step.greedy:g}: greedy"
@@ -231,15 +231,15 @@ def _generate_options(command: argparse.ArgumentParser) -> None:
             help=f"{step.words} (default: {step.off:g}, off{greedy})",
         )  # fmt: skip
     add("--beams", type=int, default=0, metavar="B", help="beam search with B beams instead of sampling")
-    add("--length-penalty", type=float, default=1.0, metavar="A", help="of beam search: above 0 favours longer texts")
-    add("--seed", type=int, default=0, metavar="N", help="of the draws; the same as in the Playground (default: 0)")
+    add("--length-penalty", type=float, default=1.0, metavar="A", help="for beam search: above 0 favors longer texts")
+    add("--seed", type=int, default=0, metavar="N", help="random seed, as in the Playground (default: 0)")
     add(
         "--draw",
         default="darts",
         metavar="NAME",
-        help="darts (default), as on the page, or multinomial, as in the book",
+        help="how to sample: darts, as on the page, or multinomial, as in the book (default: darts)",
     )
-    add("--precision", default="fp32", help="of the weights: fp32, bf16 or int8 (default: fp32)")
+    add("--precision", default="fp32", help="weights in fp32, bf16 or int8 (default: fp32)")
 
 
 def _option(name: str) -> str:
@@ -276,7 +276,7 @@ def _print_text(event: Event) -> None:
 def _evaluate_options(command: argparse.ArgumentParser) -> None:
     text_options(command, "+")
     command.add_argument("--model", required=True, metavar="NAME", help="a stored model (see: models)")
-    command.add_argument("--precision", default="fp32", help="of the weights: fp32, bf16 or int8 (default: fp32)")
+    command.add_argument("--precision", default="fp32", help="weights in fp32, bf16 or int8 (default: fp32)")
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The commands about models: download, import, export, models. What they share with the others stands here too."""
+"""The commands about models (download, import, export, models), and what they share with the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def open_store() -> ModelStore:
-    """The store of the command line: who can read the files may use every model."""
+    """The store as the command line sees it: whatever its files' permissions allow to read."""
     from gpt_demo.paths import data_home
     from gpt_demo.store.store import ModelStore
 
@@ -37,16 +37,17 @@ def download_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "model",
         metavar="SIZE|ORG/NAME",
-        help="124M, 355M, 774M or 1558M (then called gpt2-SIZE), or the id of a GPT-2 on the Hugging Face Hub (NAME)",
+        help="124M, 355M, 774M or 1558M (stored as gpt2-SIZE), or a GPT-2 on the Hugging Face Hub (stored as NAME)",
     )
     command.add_argument(
-        "--source", help="openai (needs TensorFlow to convert) or huggingface (default: openai; of an id huggingface)"
+        "--source",
+        help="openai (needs TensorFlow to convert) or huggingface (default: openai; ORG/NAME: huggingface)",
     )
     command.add_argument(
         "--keep-files",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="keep the downloaded files after conversion (default: yes, but not on a Space)",
+        help="keep the downloaded files after conversion (default: yes, except on a Space)",
     )
 
 
@@ -57,7 +58,7 @@ def download(options: argparse.Namespace) -> int:
     source = options.source or ("huggingface" if is_repository(options.model) else "openai")
     again = f"download {options.model} --source {source}"
     events = download_model(open_store(), options.model, source, keep_files=options.keep_files)
-    return _show(events, options.json, f"Stopped; what has come is kept. The same command goes on there: {again}")
+    return _show(events, options.json, f"Stopped; the partial download is kept. To resume: {again}")
 
 
 def import_options(command: argparse.ArgumentParser) -> None:
@@ -67,15 +68,15 @@ def import_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "path",
         metavar="PATH",
-        help="a folder in OpenAI's, Hugging Face's or this app's layout, a zip, a .safetensors, or a file of PyTorch "
+        help="a folder in OpenAI's, Hugging Face's or this app's layout, a zip, a .safetensors file, or a PyTorch file "
         "(the book's model.pth, nanoGPT's ckpt.pt)",
     )
-    command.add_argument("--name", required=True, help="what the model is called in the store")
-    unsaid = command.add_argument_group("what a file of weights alone can't say")
+    command.add_argument("--name", required=True, help="name of the model in the store")
+    unsaid = command.add_argument_group("settings that a file of weights does not contain")
     for name in SETTINGS:
         unsaid.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", dest=f"set_{name}", help=describe(name))
     unsaid.add_argument(
-        "--tokenizer", metavar="NAME", help="gpt2, cl100k_base, bytes, or a folder with a tokenizer's files"
+        "--tokenizer", metavar="NAME", help="gpt2, cl100k_base, bytes, or a folder with tokenizer files"
     )
 
 
@@ -93,7 +94,7 @@ def import_(options: argparse.Namespace) -> int:
 
 def export_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", required=True, metavar="NAME", help="a stored model (see: models)")
-    command.add_argument("--to", required=True, metavar="DIR", help="a folder that does not exist yet, or an empty one")
+    command.add_argument("--to", required=True, metavar="DIR", help="a new or empty folder")
     command.add_argument(
         "--format",
         default="transformers",
@@ -109,9 +110,9 @@ def export(options: argparse.Namespace) -> int:
 
 
 def _show(events: Iterator[Event], as_json: bool, stopped: str) -> int:
-    """Show the events as they come; the exit code. Ctrl-C (or a polite kill) ends the job at once, leaving it whole."""
-    words = Words()
-    show = print_json if as_json else words.show
+    """Print the events as they arrive and return the exit code. Ctrl-C and SIGTERM end the job at once, cleanly."""
+    printer = ProgressPrinter()
+    show = print_json if as_json else printer.show
     # Set for both: a shell that starts a job in the background lets it ignore Ctrl-C.
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, signal.default_int_handler) for number in signals}
@@ -121,23 +122,23 @@ def _show(events: Iterator[Event], as_json: bool, stopped: str) -> int:
                 show(event)
         return 0
     except KeyboardInterrupt:
-        words.end_line()
+        printer.end_line()
         print(stopped, file=sys.stderr)
         return 130
     finally:
-        words.end_line()
+        printer.end_line()
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-class Words:
-    """Events in words: progress is one line that is rewritten on a terminal, and elsewhere a line every 10 %."""
+class ProgressPrinter:
+    """Prints events: on a terminal progress rewrites one line, elsewhere it prints a line every 10 %."""
 
     def __init__(self) -> None:
         self._rewrites = sys.stdout.isatty()
         self._width = 0  # of the line that can be rewritten
-        self._last: tuple[str, int] = ("", -1)  # what was said last: of which job, at how many tenths
-        self._start: tuple[float, int] | None = None  # when the first bytes were seen, and how many were here
+        self._last: tuple[str, int] = ("", -1)  # the last line printed: its job and tenths
+        self._start: tuple[float, int] | None = None  # time of the first event, and the bytes received by then
 
     def show(self, event: Event) -> None:
         if isinstance(event, Downloading):
@@ -154,7 +155,7 @@ class Words:
         return f"{event.all_received / 1e6:,.1f}{total} MB{self._speed(event)}  {event.file}"
 
     def _speed(self, event: Downloading) -> str:
-        """Over what has come since the command began; bytes of an earlier one do not count."""
+        """The average since the command started, without bytes from earlier attempts."""
         now = time.monotonic()
         self._start = self._start or (now, event.all_received)
         seconds, received = now - self._start[0], event.all_received - self._start[1]
@@ -179,7 +180,7 @@ class Words:
         print(line, flush=True)
 
     def end_line(self) -> None:
-        """Leave the line that is rewritten as it is."""
+        """End the line being rewritten."""
         if self._width:
             print(flush=True)
             self._width = 0
@@ -194,7 +195,7 @@ def _duration(seconds: float) -> str:
 
 
 def models_options(command: argparse.ArgumentParser) -> None:
-    """None but --json."""
+    """No options besides --json."""
 
 
 def models(options: argparse.Namespace) -> int:

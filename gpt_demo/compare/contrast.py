@@ -29,11 +29,11 @@ MOST_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of the text that is whole tokens for both models."""
+    """A piece of the text that consists of whole tokens for both models."""
 
     text: str
     logprobs: tuple[float, float]  # natural logarithm of its probability under the first and the second model
-    tokens: tuple[int, int]  # how many it is for each
+    tokens: tuple[int, int]  # how many for each
     divergence: float | None  # Jensen-Shannon, nats, mean over its tokens; None where the vocabularies differ
 
 
@@ -50,19 +50,19 @@ class Contrast(Event):
 
 
 def contrast(names: tuple[str, str], load: Load, text: str) -> Iterator[Measuring | Contrast]:
-    """Score the text under both models, each token given what stands before it; the first after <|endoftext|>.
+    """Score the text under both models, each token given the text before it, the first one given <|endoftext|>.
 
-    The models are loaded one after the other, and the first is let go before the second comes: of the first, the
-    distributions are kept (4 V bytes a token, 0.2 GB for 1,024 tokens of GPT-2's). A last Contrast ends it.
-    Raises UserError where there is no text or too much of it.
+    The models are loaded one after the other; the first is freed before the second is loaded, and only its
+    distributions are kept (4 V bytes per token, 0.2 GB for 1,024 GPT-2 tokens). The last event is a Contrast.
+    Raises UserError if the text is empty or too long.
     """
     pieces, tokenizer, kept, logprobs = yield from _first(names[0], load, text)
     others, divergences, second = yield from _second(names[1], load, text, kept, tokenizer)
     both = (pieces, others)
     if b"".join(piece.data for piece in pieces) != b"".join(piece.data for piece in others):
         raise UserError(
-            f"{names[0]} and {names[1]} read this text as different characters: a tokenizer of theirs changes it. "
-            "Two such models can't be compared token by token."
+            f"{names[0]} and {names[1]} read this text as different characters, because one of their tokenizers "
+            "changes it. Choose two models that read it the same way."
         )
     segments = tuple(_segments([[piece.data for piece in own] for own in both], (logprobs, second), divergences))
     n_bytes = sum(len(piece.data) for piece in pieces)
@@ -79,7 +79,7 @@ def contrast(names: tuple[str, str], load: Load, text: str) -> Iterator[Measurin
 def _first(
     name: str, load: Load, text: str
 ) -> Generator[Measuring, None, tuple[list[Piece], Tokenizer, list[Tensor], list[float]]]:
-    """Its tokens, tokenizer, the distributions they came from and their log-probabilities."""
+    """Its tokens, tokenizer, the distributions at each token and the tokens' log-probabilities."""
     model, tokenizer = load(name)
     pieces = _pieces(tokenizer, text)
     rows: list[Tensor] = []
@@ -92,7 +92,7 @@ def _first(
 def _second(
     name: str, load: Load, text: str, kept: list[Tensor], other: Tokenizer
 ) -> Generator[Measuring, None, tuple[list[Piece], list[float] | None, list[float]]]:
-    """Its tokens, how far its distributions are from those kept (where both have one vocabulary), log-probabilities."""
+    """Its tokens, the divergences from the kept distributions (if the vocabularies are equal), log-probabilities."""
     model, tokenizer = load(name)
     pieces = _pieces(tokenizer, text)
     divergences: list[float] | None = [] if same_vocabulary(tokenizer, other) else None
@@ -108,9 +108,7 @@ def _second(
 def _pieces(tokenizer: Tokenizer, text: str) -> list[Piece]:
     pieces = tokenizer.boundaries(text)
     if not 0 < len(pieces) <= MOST_TOKENS:
-        raise UserError(
-            f"The text has {len(pieces):,} tokens; from 1 to {MOST_TOKENS:,} can be compared. Change the text."
-        )
+        raise UserError(f"The text has {len(pieces):,} tokens; 1 to {MOST_TOKENS:,} can be compared. Change the text.")
     return pieces
 
 
@@ -157,5 +155,5 @@ def _segments(
 
 
 def _is_boundary(data: bytes, end: int) -> bool:
-    """Whether no character is cut in two here."""
+    """Whether `end` is between two characters."""
     return end == len(data) or data[end] & 0b1100_0000 != 0b1000_0000

@@ -22,12 +22,12 @@ Load = Callable[[str], tuple[GPT, Tokenizer]]
 
 # Losses reported for OpenAI's weights on "The Verdict", in nats per token, to one digit.
 REPORTED_ON_THE_VERDICT = {"124M": 3.5, "774M": 3.2, "1558M": 3.1}
-WINDOW = 256  # tokens of a window, as those losses were measured
+WINDOW = 256  # tokens per window, as for those losses
 
 
 @dataclass(frozen=True)
 class Measuring(Event):
-    """A model has read some of a text."""
+    """A model has read a part of a text."""
 
     kind: ClassVar[str] = "measuring"
     model: str
@@ -50,14 +50,16 @@ class Compared(Event):
 
 
 def losses(names: Sequence[str], load: Load, text: str, val_fraction: float = 0.1) -> Iterator[Measuring | Compared]:
-    """Each model's losses on the first and the last part of the text, cut by characters, in windows of WINDOW tokens.
+    """Each model's losses on the first and last part of the text, split by characters, in windows of WINDOW tokens.
 
-    Raises UserError at the call where there is too little text, and later where its last part is a single token.
+    Raises UserError at the call if the text is too short, and later if its last part is a single token.
     """
     if not names:
         raise UserError("Choose at least one model.")
     if len(text.split()) < 20:
-        raise UserError(f"The text has {len(text.split())} words; at least 20 are needed to measure a loss on.")
+        raise UserError(
+            f"The text has {len(text.split())} words; at least 20 are needed to measure a loss. Use a longer text."
+        )
     return (event for name in names for event in _losses(name, *load(name), text, val_fraction))
 
 
@@ -66,7 +68,7 @@ def _losses(
 ) -> Iterator[Measuring | Compared]:
     split = split_text(text, tokenizer, val_fraction, "characters")
     if len(split.val) < 2:
-        raise UserError(f"The last tenth of the text is less than two tokens for {name}. Use a longer text.")
+        raise UserError(f"The last tenth of the text has fewer than two tokens for {name}. Use a longer text.")
     scored, total = (len(split.train) - 1, len(split.val) - 1), len(split.train) + len(split.val) - 2
     means, done = [], 0
     for ids, count in zip((split.train, split.val), scored, strict=True):
@@ -96,7 +98,7 @@ def _nats(model: GPT, ids: Tensor) -> Iterator[tuple[float, int]]:
 
 
 def reported_loss(size: str | None, text: str) -> float | None:
-    """The loss reported for a GPT-2 size on this text, where there is one."""
+    """The loss reported for a GPT-2 size on this text, if there is one."""
     if hashlib.sha256(text.encode()).hexdigest() != VERDICT_SHA256:
         return None
     return REPORTED_ON_THE_VERDICT.get(size or "")

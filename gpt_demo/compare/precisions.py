@@ -1,4 +1,4 @@
-"""What smaller weights cost and gain: loss, speed and memory of one model in fp32, bf16 and int8, measured here."""
+"""Loss, speed and memory of one model in fp32, bf16 and int8, measured on this machine."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from gpt_demo.text.data import covering_windows
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.training.evaluation import mean_loss, perplexity
 
-TOKENS = 2048  # of the text that are read, at most
-WINDOW = 512  # tokens that are read at once, at most
+TOKENS = 2048  # read from the text, at most
+WINDOW = 512  # tokens read at once, at most
 PROMPT = "The old clock on the wall"
 
 
@@ -34,8 +34,8 @@ class PrecisionMeasured(Event):
     loss: float  # nats per token
     perplexity: float
     tokens: int  # scored
-    tokens_per_second: float  # while writing one text, after the prompt
-    bytes: int  # of the weights, as they lie in memory
+    tokens_per_second: float  # while generating one text, after the prompt
+    bytes: int  # of the weights, in memory
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class PrecisionRefused(Event):
 def measure_precisions(
     store: ModelStore, name: str, text: str, owner: str | None = None, *, most_tokens: int = TOKENS
 ) -> Iterator[PrecisionMeasured | PrecisionRefused]:
-    """Load the model in one precision after the other, never in two at once, and measure it on the beginning of `text`.
+    """Load the model in one precision after another, never two at once, and measure it on the beginning of `text`.
 
-    Afterwards the model is in memory as it was before. Raises UserError at the call where there is no such model.
+    Afterwards the model is in memory as before. Raises UserError at the call if there is no such model.
     """
     before = store.memory.precision_of(store.get(name, owner).folder)
     return _measure(store, name, text, owner, most_tokens, before)
@@ -71,7 +71,7 @@ def _measure(
                 event = PrecisionRefused(precision, str(error))
             yield event
     finally:
-        with contextlib.suppress(UserError):  # it may be deleted meanwhile, or not fit any more
+        with contextlib.suppress(UserError):  # it may have been deleted, or no longer fit
             store.unload(name, owner)
             if before is not None:
                 store.load(name, owner, before)
@@ -80,19 +80,21 @@ def _measure(
 def measure(
     model: GPT, tokenizer: Tokenizer, text: str, precision: str, most_tokens: int = TOKENS
 ) -> PrecisionMeasured:
-    """A loaded model on the first `most_tokens` tokens of the text. Raises UserError where there are fewer than two."""
+    """Measure a loaded model on the first `most_tokens` tokens of the text. Raises UserError below two tokens."""
     ids = torch.tensor(tokenizer.encode(text)[:most_tokens])
     if len(ids) < 2:
-        raise UserError(f"The text has {len(ids)} tokens; at least 2 are needed, one to read and one to predict.")
+        raise UserError(
+            f"The text has {len(ids)} tokens; at least 2 are needed, one to read and one to predict. Use a longer text."
+        )
     loss, tokens = mean_loss(model, covering_windows(ids, min(WINDOW, model.config.n_ctx)))
     speed = tokens_per_second(model, tokenizer)
     return PrecisionMeasured(precision, loss, perplexity(loss), tokens, speed, weights_size(model))
 
 
 def tokens_per_second(model: GPT, tokenizer: Tokenizer, seconds: float = 1.0, most: int = 32) -> float:
-    """How fast this model writes here: timed over up to `most` tokens or about `seconds`, the first token left out.
+    """How fast this model generates here, over up to `most` tokens or about `seconds`, without the first token.
 
-    (With the first one the prompt is read, and pages of a file that was only mapped.)
+    (The first one includes reading the prompt and loading pages of a memory-mapped file.)
     """
     events = generate(model, tokenizer, PROMPT, Sampling(temperature=0), most + 2, stop_at_end_of_text=False)
     with contextlib.closing(events):  # type: ignore[type-var]

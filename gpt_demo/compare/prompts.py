@@ -1,4 +1,4 @@
-"""Several models on the same prompts: what each makes of them."""
+"""Several models on the same prompts: how each continues them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpt_demo.decoding.generate import Sampling, choices_after, token_texts
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event
 
-# Beginnings that somebody who knows the world goes on with in much the same way.
+# Beginnings that people continue in much the same way.
 PROMPTS = (
     "The capital of France is",
     "The opposite of hot is",
@@ -38,7 +38,7 @@ PROMPTS = (
 
 @dataclass(frozen=True)
 class Completed(Event):
-    """One model has gone on with one prompt."""
+    """One model has continued one prompt."""
 
     kind: ClassVar[str] = "completed"
     model: str
@@ -51,7 +51,7 @@ class Completed(Event):
 def complete(
     names: Sequence[str], load: Load, prompts: Sequence[str], max_new_tokens: int, sampling: Sampling
 ) -> Iterator[Completed]:
-    """Let every model go on with every prompt, the models one after the other. Raises UserError at the call."""
+    """Continue every prompt with every model, one model after another. Raises UserError at the call."""
     if not names or not prompts:
         raise UserError("Choose at least one model and write at least one prompt.")
     return _complete(names, load, prompts, max_new_tokens, sampling)

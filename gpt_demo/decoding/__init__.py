@@ -1,7 +1,7 @@
-"""Choosing tokens: what happens to logits, the draw, and the searches over what they allow.
+"""Choosing tokens: the transforms of the logits, sampling, and beam search.
 
-`beam_search` is here too for receipts made by version 0.1.0; take it from `gpt_demo`. Nothing is imported before it is
-used, because the command line reads the table of `steps` without torch.
+`beam_search` is also here for receipts made by version 0.1.0; import it from `gpt_demo`. Imports are lazy because the
+command line reads the table of `steps` without torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Beam search: several paths followed at once, by themselves or as a lane of a race.
+"""Beam search, alone or as a lane of a race.
 
 Shapes: B batch (beams), V vocabulary.
 """
@@ -30,7 +30,7 @@ class Hypothesis:
     logprob: float  # sum over the new tokens, natural logarithm
     score: float  # logprob / length ** length_penalty: what finished hypotheses are ranked by
     parent: int  # which of the live hypotheses of the step before it extends; 0 in the first step (the prompt)
-    finished: bool  # nothing follows: it ends with the end-of-text token, or has all the tokens asked for
+    finished: bool  # it ends with the end-of-text token, or has max_new_tokens tokens
 
     @property
     def id(self) -> int:
@@ -44,7 +44,7 @@ class BeamsAdvanced(Event):
 
     kind: ClassVar[str] = "beams"
     step: int  # from 0; hypotheses of this step have step + 1 tokens
-    live: tuple[Hypothesis, ...]  # those that go on, by logprob; none in the last step if it is the longest allowed
+    live: tuple[Hypothesis, ...]  # those to be extended, by logprob; none once the maximum length is reached
     finished: tuple[Hypothesis, ...]  # those that ended in this step
     pruned: tuple[Hypothesis, ...]  # the next best candidates, dropped
     best: tuple[Hypothesis, ...]  # the n_beams best of all finished so far, by score
@@ -61,13 +61,14 @@ def beam_search(
     use_cache: bool = True,
     n_vocab: int | None = None,
 ) -> Iterator[BeamsAdvanced]:
-    """Follow the `n_beams` most probable paths at once: an event per step, the result that transformers gives.
+    """Beam search with `n_beams` beams: one event per step, the same result as transformers.
 
-    Of the 2 * n_beams best continuations those among the first n_beams that end are finished; of the others the first
-    n_beams go on. Finished ones are ranked by log-probability / length ** length_penalty, the length being the number
-    of new tokens, end-of-text included: 0 is none, more favours long ones. The search ends after max_new_tokens, or
-    once n_beams are finished and, if `early_stopping` is False, the best live one scored at its present length is no
-    better than the worst of them; if "never", nor could become so at the full length. Ids from `n_vocab` on never come.
+    Of the 2 * n_beams best continuations, those among the first n_beams that end are finished; of the others, the first
+    n_beams stay live. Finished ones are ranked by log-probability / length ** length_penalty, where the length counts
+    the new tokens, end-of-text included: 0 ignores the length, more favors long ones. The search ends after
+    max_new_tokens, or once n_beams are finished and, if `early_stopping` is False, the best live one scored at its
+    current length is no better than the worst of them; if "never", nor could be at full length. Ids from `n_vocab` on
+    are never chosen.
 
     An empty prompt starts from `end_of_text`. Context and cache are as in `generate`. Raises UserError at the call.
     """
@@ -123,9 +124,9 @@ class BeamSearch:
         return found
 
     def _top(self, logits: Tensor, logprobs: list[float]) -> list[tuple[float, int]]:
-        """(log-probability, row * V + id) of the best 2 * n_beams: each row has one way to end, so n_beams go on.
+        """(log-probability, row * V + id) of the best 2 * n_beams: a row can end in one way, so n_beams stay live.
 
-        In float64, which keeps the order of the logits, and with equal ones by index: so one beam is greedy decoding.
+        In float64, which keeps the order of the logits, with ties by index: so one beam is greedy decoding.
         """
         sums = logits.double().log_softmax(dim=1) + torch.tensor(logprobs, dtype=torch.float64)[:, None]
         kept = TopK(2 * self.n_beams)(sums.reshape(1, -1), torch.empty(1, 0, dtype=torch.int64))[0]
@@ -137,7 +138,7 @@ class BeamSearch:
         return math.pow(length, self.length_penalty)
 
     def goes_on(self, event: BeamsAdvanced) -> bool:
-        """Whether another step may change the result."""
+        """Whether another step can change the result."""
         if not event.live or len(event.best) < self.n_beams:
             return bool(event.live)
         longest = self.early_stopping == "never" and self.length_penalty > 0
@@ -167,13 +168,13 @@ class BeamLane:
         self.lane = lane
         self.search = search
         self.event: BeamsAdvanced | None = None
-        self.live: tuple[Hypothesis, ...] = ()  # what goes on
+        self.live: tuple[Hypothesis, ...] = ()  # those to be extended
         self.logprobs: dict[tuple[int, ...], tuple[float, ...]] = {
             (): ()
         }  # token by token, of what may become the best
 
     def advance(self, logits: Tensor) -> BeamsNow:
-        """One step, given logits (B, V) after each hypothesis that goes on (at first: after the prompt)."""
+        """One step, given logits (B, V) after each live hypothesis (at first: after the prompt)."""
         event, before = self.search.advance(logits, self.event), self.logprobs
         sums = [h.logprob for h in self.live] or [0.0]
         self.logprobs = {h.ids: before[h.ids] for h in event.best if h.ids in before} | {

@@ -1,4 +1,4 @@
-"""How chance picks a token: by darts, as everywhere in this app, or by torch.multinomial, as in the book.
+"""Sampling a token: with darts, as everywhere in this app, or with torch.multinomial, as in the book.
 
 A dart is one uniform number per position. It hits the cumulative bar of the distribution, the most probable token first
 (inverse transform sampling). The same seed throws the same darts at the same positions, whatever the strategy: so
@@ -21,7 +21,7 @@ DrawName = Literal["darts", "multinomial"]
 
 LARGEST_SEED = 2**32 - 1  # of all draws: what the page, its links and numpy take too
 MAX_DARTS = 1_000_000
-_HEAD = 512  # tokens that are sorted at first: most darts hit one of them, and sorting all takes ten times as long
+_HEAD = 512  # tokens sorted first: most darts hit one of them, and sorting all takes ten times as long
 
 
 class Draw(Protocol):
@@ -35,15 +35,15 @@ class Draw(Protocol):
 
 
 class Darts:
-    """One uniform number in [0, 1) per position, the same for all who ask at that position."""
+    """One uniform number in [0, 1) per position, the same for every lane."""
 
     def __init__(self, seed: int) -> None:
         self._seed, self._generator = seed, _generator(seed)
-        self._next = 0  # position of the dart that the generator gives next
+        self._next = 0  # position of the next dart of the generator
         self._u = 0.0  # the dart before it
 
     def at(self, position: int) -> float:
-        """The dart of a position. Raises UserError where there is none."""
+        """The dart of a position. Raises UserError if it is out of range."""
         if not 0 <= position < MAX_DARTS:
             raise UserError(f"Position {position:,} is out of range; up to {MAX_DARTS:,} tokens can be drawn.")
         if position < self._next - 1:
@@ -60,7 +60,7 @@ class Darts:
 
 
 class Multinomial:
-    """One call of torch.multinomial after the other: the book's draws."""
+    """Successive calls of torch.multinomial: the book's draws."""
 
     def __init__(self, seed: int) -> None:
         self._generator = _generator(seed)
@@ -70,10 +70,10 @@ class Multinomial:
 
 
 def draw_of(name: DrawName, seed: int) -> Draw:
-    """The draw of this name. Raises UserError."""
+    """The draw with this name. Raises UserError if there is none."""
     draws: dict[str, type[Darts] | type[Multinomial]] = {"darts": Darts, "multinomial": Multinomial}
     if name not in draws:
-        raise UserError(f"There is no draw called {str(name)[:40]!r}. Available: {', '.join(draws)}.")
+        raise UserError(f"There is no draw named {str(name)[:40]!r}. Available: {', '.join(draws)}.")
     return draws[name](seed)
 
 
@@ -100,7 +100,7 @@ def hit(probabilities: Tensor, u: float) -> int:
 
 
 def draw_toy(logits: Tensor, temperature: float, top_k: int, seed: int, draws: int) -> list[int]:
-    """How often each of a few tokens comes in so many single draws of torch.multinomial: the book's way, (V,) -> V."""
+    """How often each of V tokens comes up in `draws` single calls of torch.multinomial, as in the book: (V,) -> V."""
     check_whole("draws", draws, 1, 10_000)
     if not 1 <= len(logits) <= 1000:
         raise UserError("The toy vocabulary has 1 to 1,000 words.")
@@ -113,6 +113,6 @@ def draw_toy(logits: Tensor, temperature: float, top_k: int, seed: int, draws: i
 
 
 def _generator(seed: int) -> torch.Generator:
-    """One of its own: the global one is left alone."""
+    """Its own generator: torch's global one is not touched."""
     check_whole("seed", seed, 0, LARGEST_SEED)
     return torch.Generator().manual_seed(seed)

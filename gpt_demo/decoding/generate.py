@@ -1,7 +1,7 @@
-"""From a model to text: generate() chooses one token after the other, generate_beams() searches for the best path.
+"""From a model to text: generate() chooses one token after another, generate_beams() runs a beam search.
 
-Both are generators of events and keep nothing open between two of them: no inference mode, no changed model. A model in
-training mode is put into eval mode for each step and back after it; a model that nobody trains meanwhile can be shared.
+Both are generators of events and hold no state between two of them: no inference mode, no changed model. A model in
+training mode is put into eval mode for each step and back after it; a model that is not being trained can be shared.
 
 Shapes: B batch, T time, V vocabulary.
 """
@@ -51,7 +51,7 @@ class Sampling:
 
     @property
     def transforms(self) -> tuple[Transform, ...]:
-        """What the logits pass before the choice. With greedy decoding only the repetition penalty applies."""
+        """The transforms of the logits. With greedy decoding only the repetition penalty applies."""
         return how(self._settings())[0]
 
     @property
@@ -69,14 +69,14 @@ def generate(
     stop_at_end_of_text: bool = True,
     use_cache: bool = True,
 ) -> Iterator[TokenChosen | Generated]:
-    """Continue `prompt`: a TokenChosen for each token as it comes, then one Generated.
+    """Continue `prompt`: a TokenChosen for each token, then one Generated.
 
     The prompt is a text or its ids; an empty one starts from the end-of-text token. The model sees (and the repetition
-    penalty counts) the last n_ctx tokens: a longer prompt is cut from the left, and a full context slides, each step
-    then computed afresh because every token's position has changed. So `use_cache` changes the speed, never the text.
+    penalty counts) the last n_ctx tokens: a longer prompt is cut from the left, and a full context slides; each step
+    is then recomputed because every token's position has changed. So `use_cache` changes the speed, never the text.
 
     The end-of-text token ends the text without being part of it (its event has an empty text), unless
-    `stop_at_end_of_text` is False: then it is a token like others. Bytes at the end that make no whole character become
+    `stop_at_end_of_text` is False: then it is a token like any other. Incomplete characters at the end become
     U+FFFD in the last event's text. Raises UserError at the call.
     """
     ids = tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
@@ -118,7 +118,7 @@ def _generated(
         if choice.last or n == count:
             piece += decoder.finish()
         pieces.append(piece)
-        seconds += time.perf_counter() - began  # the time a reader keeps the event is not the model's
+        seconds += time.perf_counter() - began  # not the time the reader takes
         yield TokenChosen(choice.id, piece, choice.logprob)
         if choice.last:
             break
@@ -128,7 +128,7 @@ def _generated(
 def generate_beams(
     model: GPT, tokenizer: Tokenizer, prompt: str, n_beams: int, length_penalty: float, max_new_tokens: int
 ) -> Iterator[TokenChosen | Generated]:
-    """The best text of a beam search, its tokens given when the search is done. Raises UserError at the call."""
+    """The best text of a beam search; its tokens come when the search is done. Raises UserError at the call."""
     ids, V = tokenizer.encode(prompt), tokenizer.n_vocab
     search = beam_search(model, ids, n_beams, max_new_tokens, length_penalty, tokenizer.end_of_text, n_vocab=V)
     return _beam_events(search, tokenizer, prompt)
@@ -154,13 +154,13 @@ def _beam_events(
 
 
 def token_texts(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
-    """The text that each token adds; characters of several tokens come with their last one."""
+    """The text that each token adds; a character of several tokens comes with its last one."""
     decoder = tokenizer.stream_decoder()
     texts = [decoder.decode(id) for id in ids]
     return [*texts[:-1], texts[-1] + decoder.finish()] if texts else []
 
 
 def next_token_stages(model: GPT, tokenizer: Tokenizer, prompt: str, sampling: Sampling) -> tuple[Stage, ...]:
-    """The distribution of the token after the prompt, at every stage from the model's own to what is drawn from."""
+    """The next-token distribution after the prompt, at every stage from the model's own to the one sampled from."""
     ids = (tokenizer.encode(prompt) or [tokenizer.end_of_text])[-model.config.n_ctx :]
     return trace(next_logits(model, tokenizer, ids), torch.tensor([ids]), sampling.transforms)

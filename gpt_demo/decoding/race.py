@@ -43,8 +43,8 @@ class Lane:
 def lane_of(record: Mapping[str, Any]) -> Lane:
     """A lane from JSON: {"name", "steps": [{"name", "value"}, ...] in order, "greedy", "beams", "length_penalty"}.
 
-    Steps at their off value are left out; temperature 0 is greedy. Raises UserError on unknown steps and impossible
-    values, and on what is not a lane.
+    Steps at their off value are omitted; temperature 0 is greedy. Raises UserError on unknown steps, values out of
+    range, and anything that is not a lane.
     """
     try:
         values = [(str(step["name"]), step["value"]) for step in record.get("steps") or ()]
@@ -60,14 +60,14 @@ def lane_of(record: Mapping[str, Any]) -> Lane:
 
 
 def how(values: Iterable[tuple[str, Any]], *, greedy: bool = False) -> tuple[tuple[Transform, ...], bool]:
-    """From settings of steps in their order: the transforms, and whether decoding is greedy.
+    """The transforms for the steps in their order, and whether decoding is greedy.
 
     With greedy decoding only the repetition penalty applies. Raises UserError.
     """
     values = list(values)
     for name, value in values:
         if name not in STEPS:
-            raise UserError(f"There is no step called {name[:40]!r}. Available: {', '.join(STEPS)}.")
+            raise UserError(f"There is no step named {name[:40]!r}. Available: {', '.join(STEPS)}.")
         STEPS[name].check(value, setting=True)
     greedy = greedy or any(value == STEPS[name].greedy for name, value in values)
     if greedy:
@@ -110,7 +110,7 @@ def choose(
 def decode(
     window: Window, n_vocab: int, start: int, lanes: Sequence[Lane], draw: Draw, count: int, end: int | None
 ) -> Iterator[Choice | BeamsNow]:
-    """Up to `count` tokens in each lane after what the window holds; `start` is the position of the first one.
+    """Up to `count` tokens per lane, continuing the window; `start` is the position of the first one.
 
     Ids from `n_vocab` (the tokenizer's) on are never chosen. A lane ends with the token `end`.
     """
@@ -151,7 +151,7 @@ def _beam_lane(place: int, lane: Lane, count: int, end: int | None) -> BeamLane:
 
 @dataclass(frozen=True)
 class Drawn(Event):
-    """One token was chosen in one lane, with what a reader may ask about it."""
+    """One token was chosen in one lane."""
 
     kind: ClassVar[str] = "drawn"
     lane: int
@@ -167,13 +167,13 @@ class Drawn(Event):
 def race(
     model: GPT, n_vocab: int, prompt_ids: Sequence[int], lanes: Sequence[Lane], seed: int, count: int, end: int | None
 ) -> Iterator[Drawn | BeamsNow]:
-    """All lanes go on from one prompt, decoded as one batch, the same dart for all at each position.
+    """All lanes continue one prompt, decoded as one batch, with the same dart for all at each position.
 
     `n_vocab` is the tokenizer's: ids beyond it are never chosen. Raises UserError at the call on bad numbers.
     """
     darts = Darts(seed)
     if not 1 <= count <= MAX_RACE or not 1 <= len(lanes) <= MAX_LANES:
-        raise UserError(f"Ask for 1 to {MAX_RACE:,} tokens in 1 to {MAX_LANES} lanes.")
+        raise UserError(f"A race has 1 to {MAX_LANES} lanes of 1 to {MAX_RACE:,} tokens. Change the numbers.")
     if sum(lane.beams > 0 for lane in lanes) > 1:
         raise UserError("Only one lane of a race can be a beam search.")
     prompt = list(prompt_ids)

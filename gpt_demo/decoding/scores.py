@@ -1,4 +1,4 @@
-"""What a model thinks of a text that is already there: each token's log-probability and rank, and how unsure it was.
+"""Scores of a given text under a model: each token's log-probability and rank, and the entropy it was chosen from.
 
 Shapes: B windows, T time, C = n_embd, V vocabulary.
 """
@@ -27,10 +27,10 @@ class Score:
 
 
 def token_scores(model: GPT, n_vocab: int, ids: Sequence[int], first: int, last: int | None = None) -> list[Score]:
-    """The scores of ids[first:last], each given the (at most n_ctx) tokens before it, as if it had been generated.
+    """The scores of ids[first:last], each given up to n_ctx tokens before it, as if it had been generated.
 
-    Up to the context length this takes one pass; beyond it a pass of n_ctx tokens for each token. `n_vocab` is the
-    tokenizer's. Raises UserError where there is nothing before the first one, or its place is not in the text.
+    Up to the context length this takes one forward pass; beyond it, one pass of n_ctx tokens per token. `n_vocab` is
+    the tokenizer's. Raises UserError if nothing comes before the first one, or it is not in the text.
     """
     last = len(ids) if last is None else min(last, len(ids))
     if not 1 <= first <= last:
@@ -45,7 +45,7 @@ def token_scores(model: GPT, n_vocab: int, ids: Sequence[int], first: int, last:
 
 @torch.inference_mode()
 def log_probabilities(model: GPT, n_vocab: int, ids: Sequence[int], first: int) -> Iterator[Tensor]:
-    """Of each of ids[first:], the whole distribution it was drawn from: natural logarithms (V,), float64, one by one.
+    """For each of ids[first:], the distribution it was sampled from: natural logarithms (V,), float64.
 
     Context and cost are those of `token_scores`.
     """

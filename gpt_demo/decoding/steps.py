@@ -1,7 +1,7 @@
-"""The five steps between a model's logits and the draw: their names, order, ranges, and the values that turn them off.
+"""The five steps between a model's logits and the draw: their names, order, ranges, and off values.
 
-One table for all who speak of them: the transforms and their checks, `Sampling`, lanes, the command line's options, the
-HTTP endpoints, and (held equal by a test) the browser. It needs no torch.
+One table for all users: the transforms and their checks, `Sampling`, lanes, the command line's options, the HTTP
+endpoints, and (held equal by a test) the browser. It needs no torch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Step:
     words: str  # what it does
     open: bool = False  # `low` itself is out of range
     whole: bool = False  # whole numbers only
-    greedy: float | None = None  # as a setting also this value: no step, but always the most probable token
+    greedy: float | None = None  # as a setting, this value means greedy decoding
 
     def check(self, value: Any, *, setting: bool = False) -> None:
         """Raises UserError unless the value is in range, or (of a setting) means greedy decoding."""
@@ -41,18 +41,18 @@ class Step:
             check_number(self.name, value, self.low, self.high, note, open_low=self.open)
 
 
-# In the order they are applied in, unless a lane gives an order of its own.
+# In the default order of application; a lane may have its own.
 STEPS: dict[str, Step] = {
     step.name: step
     for step in (
         Step(
             "repetition_penalty", "penalty", 1.0, SMALLEST, LARGEST,
-            "above 1: tokens that have occurred become less probable",
+            "above 1: tokens already in the context become less probable",
         ),
         Step("temperature", "t", 1.0, SMALLEST, LARGEST, "below 1: safer; above 1: wilder", greedy=0.0),
         Step("top_k", "k", 0, 0, 1_000_000_000, "keep only the K most probable tokens", whole=True),
-        Step("top_p", "p", 1.0, 0.0, 1.0, "keep the fewest tokens that hold P of the probability", open=True),
-        Step("min_p", "p", 0.0, 0.0, 1.0, "keep tokens at least P times as probable as the best one"),
+        Step("top_p", "p", 1.0, 0.0, 1.0, "keep the smallest set of top tokens with total probability P", open=True),
+        Step("min_p", "p", 0.0, 0.0, 1.0, "keep tokens at least P times as probable as the top token"),
     )
 }  # fmt: skip
 

@@ -40,10 +40,10 @@ class Transform(ABC):
 
 @dataclass(frozen=True)
 class RepetitionPenalty(Transform):
-    """Tokens of the context lose: logits above 0 are divided by `penalty`, those below multiplied; 1 is off.
+    """Penalizes tokens in the context: positive logits are divided by `penalty`, negative ones multiplied; 1 is off.
 
     Once per token, however often it occurs. Keskar et al., "CTRL" (2019), section 4.1; negative logits are multiplied,
-    as in transformers, because dividing would favour them. A penalty below 1 favours repetition.
+    as in transformers, because dividing would favor them. A penalty below 1 favors repetition.
     """
 
     name: ClassVar[str] = "repetition_penalty"
@@ -67,7 +67,7 @@ class Temperature(Transform):
 
 @dataclass(frozen=True)
 class TopK(Transform):
-    """Only the `k` most probable tokens stay: exactly k, of equal ones those with the lowest ids. 0 is off.
+    """Keeps exactly the `k` most probable tokens, ties by the lowest id. 0 is off.
 
     Fan et al., "Hierarchical Neural Story Generation" (2018), section 5.4.
     """
@@ -86,9 +86,9 @@ class TopK(Transform):
 
 @dataclass(frozen=True)
 class TopP(Transform):
-    """The most probable tokens stay, up to and with the one that makes their sum reach `p`. 1 is off, exactly.
+    """Keeps the most probable tokens up to and including the one at which their sum reaches `p`. 1 is exactly off.
 
-    Of equal ones those with the lowest ids stay. Holtzman et al., "The Curious Case of Neural Text Degeneration"
+    Ties by the lowest id. Holtzman et al., "The Curious Case of Neural Text Degeneration"
     (2020), section 3.1.
     """
 
@@ -108,7 +108,7 @@ class TopP(Transform):
 
 @dataclass(frozen=True)
 class MinP(Transform):
-    """Tokens stay whose probability is at least `p` times the highest one. 0 is off.
+    """Keeps tokens with at least `p` times the highest probability. 0 is off.
 
     Nguyen et al., "Turning Up the Heat: Min-p Sampling" (2024).
     """
@@ -133,10 +133,10 @@ def chain(
     min_p: float = 0.0,
     repetition_penalty: float = 1.0,
 ) -> tuple[Transform, ...]:
-    """The transforms in the order of the table, those that are off left out.
+    """The transforms in the order of the table, without those that are off.
 
-    Temperature 0 means greedy decoding, which is the caller's choice and no transform (see `Sampling`): here it raises
-    UserError, as every other value out of range does.
+    Temperature 0 means greedy decoding, which is not a transform (see `Sampling`): here it raises UserError like any
+    other value out of range.
     """
     values = {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
@@ -146,27 +146,27 @@ def chain(
 
 
 def in_order(values: Iterable[tuple[str, Any]]) -> tuple[Transform, ...]:
-    """The transforms of (name, value) in the order given, those that are off left out. Raises UserError."""
+    """The transforms for (name, value) pairs in the given order, without those that are off. Raises UserError."""
     made = [(TRANSFORMS[name](value), value != STEPS[name].off) for name, value in values]
     return tuple(transform for transform, on in made if on)
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class Stage:
-    """One row on its way through a chain: what one transform left, and what it took away."""
+    """One row after one transform of a chain: what it kept and removed."""
 
     name: str  # "model" for what the model gave, else the transform's name
     logits: Tensor  # (V,) float32; -inf where removed
     probabilities: Tensor  # (V,) float32; softmax of the logits
     kept: int  # tokens not removed
-    ties: int  # tokens removed here although as probable as one that was kept: of equal ones the lowest ids stay
+    ties: int  # tokens removed here although as probable as one that was kept (the lowest ids are kept)
     removed_mass: float  # probability that the tokens removed here had in the stage before
     renormalizer: float  # 1 / (1 - removed_mass): what cutting them multiplied the others' probabilities by
     entropy: float  # of the probabilities, in nats; 0 log 0 = 0
 
     @property
     def perplexity(self) -> float:
-        """exp(entropy): of how many equally probable tokens the choice is as uncertain as this one."""
+        """exp(entropy): as uncertain as a choice among this many equally likely tokens."""
         return math.exp(self.entropy)
 
 

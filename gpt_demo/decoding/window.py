@@ -1,4 +1,4 @@
-"""What a model sees while it writes: the last n_ctx tokens, and the logits that follow them.
+"""What a model sees while generating: the last n_ctx tokens, and the logits that follow them.
 
 Shapes: B rows (beams, lanes), T time, V vocabulary.
 """
@@ -16,7 +16,7 @@ MAX_NEW_TOKENS = 100_000
 
 
 class Window:
-    """The last n_ctx tokens of B rows, and the cache that saves computing all but the newest.
+    """The last n_ctx tokens of B rows, and their KV cache.
 
     Raises UserError on ids the model doesn't know.
     """
@@ -26,7 +26,7 @@ class Window:
         unknown = next((id for id in ids if not 0 <= id < V), None)
         if unknown is not None:
             raise UserError(
-                f"Token {unknown} is outside of the model's vocabulary of {V} tokens. "
+                f"Token {unknown} is outside the model's vocabulary of {V} tokens. "
                 "Use the tokenizer that the model was trained with."
             )
         self.model = model
@@ -37,7 +37,7 @@ class Window:
 
     @torch.inference_mode()
     def logits(self) -> Tensor:
-        """Those of the next token of each row, (B, V) float32. The head is computed for the last position only."""
+        """The next-token logits of each row, (B, V) float32. The head is computed for the last position only."""
         past = self.cache.length if self.cache else 0
         training = self.model.training
         if training:
@@ -68,7 +68,7 @@ class Window:
 
 
 def next_logits(model: GPT, tokenizer: Tokenizer, ids: list[int]) -> Tensor:
-    """The logits (V,) of the token after `ids`, of which the last n_ctx are seen; V is the tokenizer's."""
+    """The next-token logits (V,) after the last n_ctx of `ids`; V is the tokenizer's."""
     context = torch.tensor([ids[-model.config.n_ctx :]], device=model.device)
     with torch.inference_mode():
         logits = model.head(model.hidden_states(context)[0, -1])

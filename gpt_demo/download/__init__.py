@@ -1,1 +1,1 @@
-"""Files over HTTP: resumed, verified, complete or not there."""
+"""Downloads over HTTP: resumable, verified, complete or absent."""

@@ -1,7 +1,7 @@
-"""Downloads that can be broken off anywhere and go on where they stopped, and are never called done when they are not.
+"""Downloads that can be interrupted at any point, resume where they stopped, and are complete once reported done.
 
-A job of several files: first their sizes are asked for, then the room on the disk is checked, then they are fetched
-one by one. A file gets its name only when its length and its checksum agree (one known beforehand, else the host's).
+For several files, their sizes are requested, then free disk space is checked, then they are fetched one by one. A file
+gets its name only when its length and checksum match (a checksum known beforehand, else the host's).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from gpt_demo.paths import check_space
 
 EVENT_SECONDS = 0.1  # between two events, at least
 ATTEMPTS = 5  # at one address, without a new byte
-PAUSES = (0.5, 1.0, 2.0, 4.0, 4.0)  # seconds before an address is asked again, after 0, 1, ... fruitless attempts
+PAUSES = (0.5, 1.0, 2.0, 4.0, 4.0)  # seconds before retrying an address, after 0, 1, ... fruitless attempts
 
 
 class DownloadFailed(UserError):
-    """A file could not be fetched. What has come of it is kept."""
+    """A file could not be fetched. Its partial download is kept."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,19 @@ class RemoteFile:
     urls: tuple[str, ...]  # tried in order
     size: int | None = None  # bytes, where known beforehand
     checksum: str | None = None  # "md5:HEX", "sha1:HEX" or "sha256:HEX", where known beforehand
-    headers: Mapping[str, str] = field(default_factory=dict)  # sent to the hosts of `urls`, not on after a redirect
+    headers: Mapping[str, str] = field(default_factory=dict)  # sent to the hosts of `urls`, not to redirect targets
 
     def __post_init__(self) -> None:
         if self.name in ("", ".", "..") or Path(self.name).name != self.name or "\\" in self.name:
-            raise UserError(f"{self.name!r} can't be the name of a file. Choose another source.")
+            raise UserError(f"{self.name!r} is not a valid file name. Choose another source.")
         if self.checksum and self.checksum.partition(":")[0] not in ("md5", "sha1", "sha256"):
-            raise UserError(f"{self.checksum!r} is no checksum that can be checked. Choose another source.")
+            raise UserError(f"{self.checksum!r} is not a supported checksum. Choose another source.")
 
 
 def fetch_all(files: Sequence[RemoteFile], folder: Path) -> Iterator[Downloading]:
-    """Fetch the files that are not in `folder` yet. Can be closed at any time; the next call goes on.
+    """Fetch the files that are not in `folder` yet. Can be closed at any time; the next call resumes.
 
-    Raises DownloadFailed naming the host, what happened and what to do; UserError where the disk has no room.
+    Raises DownloadFailed naming the host, what happened and what to do; UserError if the disk has too little space.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,22 +58,22 @@ def fetch_all(files: Sequence[RemoteFile], folder: Path) -> Iterator[Downloading
             progress = _Progress({file.name: file.size for file in files})
             down: set[str] = set()
             jobs = [_Job(client, file, folder, progress, down) for file in files]
-            for job in jobs:  # all before the first event, lest what is here already look like what comes
+            for job in jobs:  # all before the first event, so that files already here don't look like progress
                 job.count_present()
             for job in jobs:
                 yield from job.ask()
-            check_space(folder, sum(job.missing for job in jobs), "What is still to come of the download")
+            check_space(folder, sum(job.missing for job in jobs), "The rest of the download")
             for job in jobs:
                 yield from job.run()
     except OSError as error:
         what = error.strerror or type(error).__name__
         raise DownloadFailed(
-            f"{folder} can't be written to ({what}). Free some space or choose another folder."
+            f"{folder} can't be written ({what}). Free some disk space or choose another folder."
         ) from error
 
 
 class _Progress:
-    """Bytes received and expected of each file, and when the last event was."""
+    """Bytes received and expected for each file, and the time of the last event."""
 
     def __init__(self, totals: dict[str, int | None]) -> None:
         self.totals = totals
@@ -81,7 +81,7 @@ class _Progress:
         self._last = -EVENT_SECONDS
 
     def due(self, name: str) -> Iterator[Downloading]:
-        """An event, if the last one is long enough ago."""
+        """An event, if enough time has passed since the last one."""
         if time.monotonic() - self._last >= EVENT_SECONDS:
             yield from self.now(name)
 
@@ -93,7 +93,7 @@ class _Progress:
 
 
 class _Job:
-    """One file of a download. `down` are the hosts that were in trouble, which all files ask last."""
+    """One file of a download. `down`: failing hosts, which all files try last."""
 
     def __init__(
         self, client: httpx.Client, file: RemoteFile, folder: Path, progress: _Progress, down: set[str]
@@ -114,23 +114,23 @@ class _Job:
 
     @property
     def missing(self) -> int:
-        """Bytes still to come, as far as known."""
+        """Bytes still to fetch, as far as known."""
         total = self.total or 0
         return 0 if size_of(self.target) == total else max(0, total - self.part.size)
 
     def count_present(self) -> None:
-        """Count what is here as received: the part, else the whole file as far as anybody knows yet."""
+        """Count what is already here as received: the part file, else the file, taken as complete for now."""
         self._received(self.part.size or size_of(self.target) or 0)
 
     def ask(self) -> Iterator[Downloading]:
-        """Find out the size, if it is not known beforehand."""
+        """Request the size, if it is not known beforehand."""
         if self.total is None:
             yield from self._persist(self._ask)
         self._received(self.total if self.total and self.missing == 0 else self.part.size)
         yield from self._progress.due(self.file.name)
 
     def _ask(self, url: str) -> Iterator[Downloading]:
-        """What the host of `url` says, completed and contradicted by what is known beforehand."""
+        """The facts reported by the host of `url`, completed by and checked against what is known beforehand."""
         if url not in self._facts:
             facts = look_up(self._client, url, self.file.headers)
             if self.file.size not in (None, facts.size) and facts.size is not None:
@@ -141,7 +141,7 @@ class _Job:
         yield from self._progress.due(self.file.name)
 
     def run(self) -> Iterator[Downloading]:
-        """Fetch the file, unless it is here or another process brings it."""
+        """Fetch the file, unless it is already here or another process is fetching it."""
         yield from self._progress.now(self.file.name)
         yield from self._acquire()
         try:
@@ -158,12 +158,12 @@ class _Job:
             try:
                 self._lock.acquire(timeout=EVENT_SECONDS)
                 return
-            except Timeout:  # another process is at it: show how far it is
+            except Timeout:  # another process is fetching it: show its progress
                 self._received(self.part.size or size_of(self.target) or 0)
                 yield from self._progress.due(self.file.name)
 
     def _is_here(self) -> Generator[Downloading, None, bool]:
-        """Whether the whole file stands in its place, as far as its length and checksum are known."""
+        """Whether the file is complete, as far as its length and checksum are known."""
         facts = next(iter(self._facts.values()), Facts())
         if self.file.checksum:
             facts = replace(facts, checksums=dict([self.file.checksum.lower().split(":", 1)]))
@@ -181,7 +181,7 @@ class _Job:
             yield from self._progress.due(self.file.name)
 
     def _persist(self, step: Callable[[str], Iterator[Downloading]]) -> Iterator[Downloading]:
-        """Take `step` at one address after the other, again and again while that may help. Raises DownloadFailed."""
+        """Try `step` at one address after another, and again while that may help. Raises DownloadFailed."""
         failures: dict[str, Refused] = {}
         fruitless, best = Counter[str](), Counter[str]()
         live = sorted(self.file.urls, key=lambda url: not self.part.size and host_of(url) in self._down)
@@ -203,7 +203,7 @@ class _Job:
                 best[url] = max(best[url], size)
                 if not isinstance(error, Broken) or fruitless[url] == ATTEMPTS:
                     live.remove(url)
-                elif not size:  # nothing is lost by asking another host first
+                elif not size:  # no bytes yet, so another host can be tried first
                     live = [*live[1:], url]
                     self._down.add(host_of(url))
         raise self._failed(list(failures.values()))
@@ -211,20 +211,20 @@ class _Job:
     def _failed(self, failures: list[Refused]) -> DownloadFailed:
         if not self.part.size:
             self.part.discard()
-        what = "; ".join(dict.fromkeys(str(error) for error in failures)) or "no address is known"
+        what = "; ".join(dict.fromkeys(str(error) for error in failures)) or "it has no address"
         advice = failures[-1].advice if failures else "Choose another source."
-        kept = f" The {self.part.size:,} bytes that have come are kept." if self.part.size else ""
+        kept = f" The {self.part.size:,} bytes already downloaded are kept." if self.part.size else ""
         return DownloadFailed(f"{self.file.name} could not be downloaded: {what}. {advice}{kept}")
 
     def _pause(self, seconds: float) -> Iterator[Downloading]:
-        """Wait, while the reader can still close the download."""
+        """Wait, with events so that the reader can close the download."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             yield from self._progress.due(self.file.name)
             time.sleep(min(left, EVENT_SECONDS))
 
     def _fetch(self, url: str) -> Iterator[Downloading]:
-        """One attempt to get what is missing, from one address. Raises Refused, Broken or Changed."""
+        """One attempt to fetch the missing bytes from one address. Raises Refused, Broken or Changed."""
         yield from self._ask(url)
         facts = self._facts[url]
         self.part.prepare(url, facts)
@@ -232,14 +232,14 @@ class _Job:
         if facts.size is None or start < facts.size:
             start = yield from self._receive(url, facts)
         if not (yield from self._verify(self.part.path, facts.checksums)):
-            # Bytes of two answers may not belong together; those of one are what the host has.
+            # Bytes of two responses may not belong together; those of one are what the host has.
             kind = Changed if start else Refused
             self.part.discard()
-            raise kind(f"the checksum of what {host_of(url)} sent is wrong", "Try again, or choose another source.")
+            raise kind(f"the file from {host_of(url)} has the wrong checksum", "Try again, or choose another source.")
         self.part.finish()
 
     def _receive(self, url: str, facts: Facts) -> Generator[Downloading, None, int]:
-        """Append to the part file until it is whole; where in the file the answer began."""
+        """Append to the part file until it is complete; the offset at which the response began."""
         with open_body(self._client, url, self.file.headers, self.part.size, facts.validator) as body:
             size = self._agree(url, facts, body.facts)
             received = body.start
@@ -249,19 +249,19 @@ class _Job:
                     if received > (size or received):
                         raise Changed(_lengths(url, received, size), "Try again, or choose another source.")
                     out.write(chunk)
-                    out.flush()  # others who wait for the file see how far it is
+                    out.flush()  # so that waiting processes see the progress
                     self._received(received)
                     yield from self._progress.due(self.file.name)
         if received < (size or 0):
-            raise Broken(_lengths(url, received, size), "Try again: it goes on where it stopped.")
+            raise Broken(_lengths(url, received, size), "Try again to resume.")
         return body.start
 
     def _agree(self, url: str, asked: Facts, answered: Facts) -> int | None:
-        """The file's length, if the answer is about the file that was asked about. Raises Changed if not."""
+        """The file's length, if the response is about the requested file. Raises Changed if not."""
         if asked.size is not None and answered.size not in (None, asked.size):
             raise Changed(_lengths(url, answered.size, asked.size), "Try again, or choose another source.")
         if asked.etag and answered.etag and asked.etag != answered.etag:
-            raise Changed(f"the file changed on {host_of(url)} while it was fetched", "Try again.")
+            raise Changed(f"the file changed on {host_of(url)} during the download", "Try again.")
         if asked.size is None:
             self._progress.totals[self.file.name] = answered.size
         return asked.size if asked.size is not None else answered.size
@@ -271,4 +271,4 @@ class _Job:
 
 
 def _lengths(url: str, found: int | None, expected: int | None) -> str:
-    return f"{host_of(url)} sent a file of {found or 0:,} bytes, not {expected or 0:,}"
+    return f"{host_of(url)} sent {found or 0:,} bytes instead of {expected or 0:,}"

@@ -1,7 +1,7 @@
-"""A file on its way: the bytes that have come, beside the place where it will stand, and where they come from.
+"""A partial download: the bytes so far, next to the final file, and where they come from.
 
-`.NAME.part` holds the beginning of the file, `.NAME.part.json` what its host said of it. The file takes its name only
-when it is whole, so that whoever finds NAME finds all of it.
+`.NAME.part` holds the beginning of the file, `.NAME.part.json` the facts its host reported. The file gets its name only
+when it is complete.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class PartFile:
 
     @property
     def size(self) -> int:
-        """Bytes that are here; 0 where there is no part file."""
+        """Bytes so far; 0 if there is no part file."""
         return size_of(self.path) or 0
 
     def prepare(self, url: str, facts: Facts) -> None:
-        """Keep the bytes that are here if they are the beginning of what `facts` describe, else begin anew."""
+        """Keep the bytes so far if they belong to the file that `facts` describe, else start over."""
         if not self._fits(url, facts):
-            self.discard()  # before the record, lest it vouch for old bytes
+            self.discard()  # before the record is written, so that it never describes old bytes
             self.path.touch()
         self._record.write_text(json.dumps({"url": url, "facts": asdict(facts)}), encoding="utf-8")
 
@@ -62,14 +62,14 @@ class PartFile:
 
     @contextmanager
     def writing(self, start: int) -> Iterator[BinaryIO]:
-        """The file, cut off at `start` and ready to be written on from there."""
+        """The file, truncated to `start` bytes and open for appending."""
         with self.path.open("r+b") as file:
             file.truncate(start)
             file.seek(start)
             yield file
 
     def finish(self) -> None:
-        """It is whole: give it its name, once the disk has it."""
+        """Give the complete file its name, once it is on disk."""
         with self.path.open("r+b") as file:
             os.fsync(file.fileno())
         os.replace(self.path, self.target)
@@ -81,7 +81,7 @@ class PartFile:
 
 
 def size_of(path: Path) -> int | None:
-    """Bytes of a file, None where there is none: another process may move or remove it at any moment."""
+    """Bytes of a file, None if there is none: another process may move or remove it at any moment."""
     try:
         return path.stat().st_size if path.is_file() else None
     except FileNotFoundError:
@@ -89,7 +89,7 @@ def size_of(path: Path) -> int | None:
 
 
 def checksums_of(path: Path, names: Iterable[str]) -> Generator[None, None, dict[str, str]]:
-    """Hash a file, with a pause for the caller after each block; name ("md5", "sha1", "sha256") -> lower-case hex."""
+    """Hash a file, yielding after each block; name ("md5", "sha1", "sha256") -> lower-case hex."""
     hashes = {name: hashlib.new(name, usedforsecurity=False) for name in names}
     with path.open("rb") as file:
         while hashes and (block := file.read(_BLOCK)):

@@ -1,6 +1,6 @@
-"""One request for one file over HTTP: what a host says of the file, its bytes from a place on, and what went wrong.
+"""One HTTP request for one file: the facts its host reports, its bytes from an offset on, and what went wrong.
 
-Names of headers and their meaning: RFC 9110 (sections 8.8, 13.1.5, 14). `Refused` and `Broken` are for download.py,
+Names of headers and their meaning: RFC 9110 (sections 8.8, 13.1.5, 14). `Refused` and `Broken` are for files.py,
 which turns them into a sentence for the user.
 """
 
@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 
 import httpx
 
-READ_TIMEOUT = 20.0  # seconds without a byte, then the connection is given up
+READ_TIMEOUT = 20.0  # seconds without a byte before the connection is closed
 CONNECT_TIMEOUT = 10.0
 MOST_REDIRECTS = 10
-_NOT_FOR_HEAD = (403, 405, 501)  # what hosts say that answer GET only
+_NOT_FOR_HEAD = (403, 405, 501)  # from hosts that answer GET only
 
 
 class Refused(Exception):
-    """This address will not give the file: asking again is no use. Says what happened there and what to do."""
+    """This address does not serve the file; retrying won't help. Says what happened there and what to do."""
 
     def __init__(self, what: str, advice: str) -> None:
         super().__init__(what)
@@ -31,16 +31,16 @@ class Refused(Exception):
 
 
 class Broken(Refused):
-    """It went wrong this time and may succeed the next."""
+    """The attempt failed, but a retry may succeed."""
 
 
 class Changed(Broken):
-    """The bytes that are here already are not those of the file there: the next attempt begins anew."""
+    """The bytes so far are not from the file on the host: the next attempt starts over."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a host says of a file."""
+    """What a host reports about a file."""
 
     size: int | None = None  # bytes
     etag: str | None = None  # as sent, with its quotes
@@ -49,18 +49,18 @@ class Facts:
 
     @property
     def validator(self) -> str | None:
-        """What If-Range may carry: a strong ETag, else the date."""
+        """For If-Range: a strong ETag, else the date."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
 
 def make_client() -> httpx.Client:
-    """Follows no redirect by itself: `_send` does, and takes care of the headers."""
+    """Does not follow redirects: `_send` does, and takes care of the headers."""
     timeout = httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
     return httpx.Client(timeout=timeout, headers={"Accept-Encoding": "identity", "User-Agent": "gpt_demo"})
 
 
 def host_of(url: str) -> str:
-    """The host, and the port if it is written."""
+    """The host, and the port if given."""
     try:
         return httpx.URL(url).netloc.decode("ascii") or url
     except (httpx.InvalidURL, UnicodeDecodeError):
@@ -68,11 +68,11 @@ def host_of(url: str) -> str:
 
 
 def look_up(client: httpx.Client, url: str, headers: Mapping[str, str]) -> Facts:
-    """Ask for the file's facts without its bytes. Raises Refused or Broken."""
+    """Request the file's facts without its bytes. Raises Refused or Broken."""
     with _send(client, "HEAD", url, headers) as response:
         if response.status_code not in _NOT_FOR_HEAD:
             _check_answer(response, url)
-            if (facts := _facts(response)).size != 0:  # some say 0 because HEAD has no body
+            if (facts := _facts(response)).size != 0:  # some report 0 because HEAD has no body
                 return facts
     with _send(client, "GET", url, {**headers, "Range": "bytes=0-0"}) as response:
         if response.status_code == 416:  # an empty file
@@ -83,7 +83,7 @@ def look_up(client: httpx.Client, url: str, headers: Mapping[str, str]) -> Facts
 
 @dataclass(frozen=True)
 class Body:
-    """An answer whose bytes begin at `start` of the file."""
+    """A response whose bytes begin at offset `start` of the file."""
 
     start: int
     facts: Facts
@@ -94,23 +94,23 @@ class Body:
 def open_body(
     client: httpx.Client, url: str, headers: Mapping[str, str], start: int, validator: str | None
 ) -> Iterator[Body]:
-    """The file's bytes from `start` on, or from 0 if the host gives them only so or the file is not `validator`'s.
+    """The file's bytes from `start` on, or from 0 if the host ignores the range or `validator` no longer matches.
 
-    Raises Refused or Broken, here and while the bytes are read.
+    Raises Refused or Broken, also while the bytes are read.
     """
     wanted = {"Range": f"bytes={start}-"} if start else {}
     if start and validator:
         wanted["If-Range"] = validator
     with _send(client, "GET", url, {**headers, **wanted}) as response:
         if response.status_code == 416:
-            raise Changed(f"{host_of(url)} has no bytes behind the first {start:,}", "Try again.")
+            raise Changed(f"{host_of(url)} has no bytes after the first {start:,}", "Try again.")
         _check_answer(response, url)
         facts = _facts(response)
         begins = _range_start(response) if response.status_code == 206 else 0
         if begins not in (0, start):
-            raise Changed(f"{host_of(url)} sent other bytes than those asked for", "Try again.")
+            raise Changed(f"{host_of(url)} sent a different range than requested", "Try again.")
         if facts.size is None and response.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            raise Refused(f"{host_of(url)} does not say how long the file is", "Choose another source.")
+            raise Refused(f"{host_of(url)} does not report the file's length", "Choose another source.")
         yield Body(begins, facts, _chunks(response, url, sniff=begins == 0))
 
 
@@ -127,17 +127,17 @@ def _chunks(response: httpx.Response, url: str, sniff: bool) -> Iterator[bytes]:
 
 @contextmanager
 def _send(client: httpx.Client, method: str, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-    """The answer behind all redirects. `headers` are sent to the host of `url` alone, but for Range and If-Range."""
+    """The response after all redirects. `headers` except Range and If-Range are sent to the host of `url` only."""
     try:
         request = client.build_request(method, url, headers=dict(headers))
     except (httpx.InvalidURL, ValueError) as error:
-        raise Refused(f"{url} is no address ({error})", "Correct it.") from error
+        raise Refused(f"{url} is not a valid address ({error})", "Correct it.") from error
     home = _origin(request.url)
     for _ in range(MOST_REDIRECTS + 1):
         try:
             response = client.send(request, stream=True)
         except httpx.UnsupportedProtocol as error:
-            raise Refused(f"{request.url} is no http or https address", "Correct it.") from error
+            raise Refused(f"{request.url} is not an http or https address", "Correct it.") from error
         except httpx.HTTPError as error:
             raise _broken(error, str(request.url)) from error
         if response.next_request is None:
@@ -151,7 +151,7 @@ def _send(client: httpx.Client, method: str, url: str, headers: Mapping[str, str
         if _origin(request.url) != home:
             for name in headers.keys() - {"Range", "If-Range"}:
                 request.headers.pop(name, None)
-    raise Refused(f"{host_of(url)} redirects without end", "Choose another source.")
+    raise Refused(f"{host_of(url)} redirects in a loop", "Choose another source.")
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
@@ -159,45 +159,45 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 
 def _check_answer(response: httpx.Response, url: str) -> None:
-    """Raises Refused on what is no file, Broken where the host itself is in trouble."""
+    """Raises Refused unless this is a file, Broken if the host has failed."""
     status, host = response.status_code, host_of(url)
     said = f"{host} answered {status} {response.reason_phrase}".strip()
     if status >= 500:
-        raise Broken(said, "The host is in trouble: try again later.")
+        raise Broken(said, "The host has a problem: try again later.")
     if status in (401, 403):
-        raise Refused(said, "It does not let you in: check the address and what it takes to be let in.")
+        raise Refused(said, "Access is denied: check the address and your access rights.")
     if status == 429:
-        raise Refused(said, "You asked it too often: try again later.")
+        raise Refused(said, "Too many requests: try again later.")
     if status not in (200, 206):
         raise Refused(said, "Check the address, or choose another source.")
     if response.headers.get("Content-Type", "").lower().startswith("text/html"):
         raise _html(url)
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Refused(f"{host} sends the file in another encoding than its own", "Choose another source.")
+        raise Refused(f"{host} sends the file compressed", "Choose another source.")
 
 
 def _html(url: str) -> Refused:
     return Refused(
         f"{host_of(url)} sent an HTML page instead of the file",
-        "A login page or proxy may stand between: open the address in a browser to see it.",
+        "There may be a login page or proxy in between: open the address in a browser to see it.",
     )
 
 
 def _broken(error: Exception, url: str) -> Broken:
-    """The sentence for a failed connection, from the system's own error underneath."""
+    """The sentence for a failed connection, from the underlying system error."""
     host, again = host_of(url), "Check the network and try again."
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, socket.gaierror):
-            return Broken(f"the name of {host} was not found", again)
+            return Broken(f"the host {host} was not found", again)
         if isinstance(cause, ConnectionRefusedError):
             return Broken(f"{host} refused the connection", again)
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return Broken(f"the certificate of {host} can't be trusted ({cause.verify_message})", again)
+            return Broken(f"the certificate of {host} is not trusted ({cause.verify_message})", again)
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx.TimeoutException):
         return Broken(f"{host} did not answer in time", again)
-    return Broken(f"the connection to {host} broke off", again)
+    return Broken(f"the connection to {host} was lost", again)
 
 
 def _facts(response: httpx.Response) -> Facts:
@@ -221,9 +221,9 @@ def _range_start(response: httpx.Response) -> int | None:
 
 
 def _checksums(response: httpx.Response) -> dict[str, str]:
-    """What the host says of the whole file's bytes. Content-MD5 of a partial answer may be that of the part.
+    """The host's checksums of the whole file. Content-MD5 of a partial response may be that of the part.
 
-    An ETag that looks like a checksum is taken for one where nothing else is said.
+    An ETag that looks like a checksum is used as one if there is no other.
     """
     headers, found = response.headers, {}
     whole = "" if response.status_code == 206 else headers.get("Content-MD5", "")

@@ -17,7 +17,7 @@ from gpt_demo.exchange.huggingface_tokenizer import save_tokenizer
 from gpt_demo.exchange.layouts import QKV_BIAS, TRANSPOSED
 from gpt_demo.exchange.tensor_files import open_file
 from gpt_demo.exchange.weights_file import write_weights
-from gpt_demo.model.blank import without_numbers
+from gpt_demo.model.blank import empty_weights
 from gpt_demo.model.gpt import GPT, Activation, GPTConfig
 from gpt_demo.store.folder import read_description
 from gpt_demo.text.tokenizer import Tokenizer
@@ -116,7 +116,7 @@ def _config(shape: GPTConfig, tokenizer: Tokenizer) -> dict[str, object]:
 
 def expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor of a model of this app; nothing is allocated."""
-    with without_numbers():
+    with empty_weights():
         return {name: tuple(value.shape) for name, value in GPT(config, init="pytorch").state_dict().items()}
 
 

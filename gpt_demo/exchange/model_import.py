@@ -55,13 +55,13 @@ def open_model(path: Path, said: Mapping[str, Any] | None = None) -> SourceModel
 
     Raises UserError where it can't be a model of this app, NotSaid where something has to be said first.
     """
-    told = Said({name: value for name, value in (said or {}).items() if value is not None})
+    given = Said({name: value for name, value in (said or {}).items() if value is not None})
     if path.is_dir():
-        return _open_folder(path, told)
+        return _open_folder(path, given)
     if path.name == "model.safetensors" and (path.parent / "config.json").is_file():
-        return _open_folder(path.parent, told)
+        return _open_folder(path.parent, given)
     if path.suffix == ".safetensors" or path.suffix in TORCH_SUFFIXES:
-        return _open_alone(open_file(path), told)
+        return _open_alone(open_file(path), given)
     raise UserError(
         f"{path} can't be imported. Give a folder with a model, a zip of one, or a .safetensors, .bin, .pt or .pth."
     )

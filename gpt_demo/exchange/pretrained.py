@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock
 
 from gpt_demo.download.part_file import size_of
-from gpt_demo.errors import UserError, called, quoted
+from gpt_demo.errors import UserError, quoted, shown_as
 from gpt_demo.events import Converting, Downloading, Kept, Saved
 from gpt_demo.exchange import hub, openai_release
 from gpt_demo.exchange.book import export_book
@@ -66,7 +66,7 @@ def model_name(model: str) -> str:
 def downloads_folder(store: ModelStore, model: str, source: str) -> Path:
     """Where the files of a download are. Raises UserError on an unknown size or source."""
     if source not in SOURCES:
-        raise UserError(f"There is no source called {quoted(source)}. Choose one of {', '.join(SOURCES)}.")
+        raise UserError(f"There is no source named {quoted(source)}. Choose one of {', '.join(SOURCES)}.")
     name = model_name(model)
     if hub.is_repository(model) and source != "huggingface":
         raise UserError(f"{model} is on the Hugging Face Hub. Choose huggingface as the source.")
@@ -81,10 +81,10 @@ def received_bytes(store: ModelStore, model: str, source: str) -> int:
 
 def downloaded(store: ModelStore, model: str) -> ModelInfo | None:
     """The model if it is in the store. Raises UserError where another model has taken its name."""
-    name, told = model_name(model), "repo" if hub.is_repository(model) else "size"
+    name, key = model_name(model), "repo" if hub.is_repository(model) else "size"
     with contextlib.suppress(UserError):
         info = store.get(name)
-        if info.about.get("source") in SOURCES and info.about.get(told) == model:
+        if info.about.get("source") in SOURCES and info.about.get(key) == model:
             return info
     if hub.is_repository(model):
         store.check_free(name)
@@ -218,7 +218,7 @@ def _convert_any(path: Path, target: Path, said: Mapping[str, Any] | None) -> Co
     if path.is_file() and path.suffix not in TORCH_SUFFIXES and (path.suffix == ".zip" or zipfile.is_zipfile(path)):
         folder = target.parent / "unpacked"
         folder.mkdir()
-        with called(folder, path.name):
+        with shown_as(folder, path.name):
             return (yield from _convert_any(unpack(path, folder), target, said))
     if path.is_dir() and openai_release.is_release(path):
         return (yield from _convert_release(path, target))
@@ -234,7 +234,7 @@ def export_model(
     Raises UserError where there is no such model, `form` can't hold it, or `target` is there and no empty folder.
     """
     if form not in FORMS:
-        raise UserError(f"There is no format called {quoted(form)}. Choose one of {', '.join(FORMS)}.")
+        raise UserError(f"There is no format named {quoted(form)}. Choose one of {', '.join(FORMS)}.")
     start, info = time.monotonic(), store.get(name, owner)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(f"{target} is already there. Name a folder that does not exist yet, or an empty one.")

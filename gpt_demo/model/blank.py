@@ -1,4 +1,4 @@
-"""Models without numbers yet: their names and shapes only, to be filled from a file."""
+"""Models without weights: names and shapes only, to be filled from a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class _NothingDrawn(TorchFunctionMode):
-    """While it is entered, by this thread, new layers leave their numbers as they are."""
+    """Inside, on this thread, new layers skip their initialization."""
 
     DRAWING = frozenset({
         nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_,
@@ -25,11 +25,11 @@ class _NothingDrawn(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def without_numbers() -> Iterator[None]:
-    """While it is open, models made by this thread have names and shapes only: they stand on the meta device.
+def empty_weights() -> Iterator[None]:
+    """Inside, models made by this thread have names and shapes only: they are on the meta device.
 
-    They are filled with `load_state_dict(assign=True)`. A model takes milliseconds, nothing is drawn, and the symbolic
-    mathematics is not loaded (80 MB) that meta tensors need for drawing.
+    They are filled with `load_state_dict(assign=True)`. A model takes milliseconds, no random numbers are drawn, and
+    sympy (80 MB), which meta tensors need for random numbers, is not loaded.
     """
     with torch.device("meta"), _NothingDrawn():
         yield

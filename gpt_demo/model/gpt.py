@@ -29,7 +29,7 @@ WRITTEN_OUT_TO = 512  # longest context whose attention is written out in bf16 o
 class GPTConfig:
     """The shape of a model; field names are OpenAI's hparams.json, so `GPTConfig(**hparams)` works.
 
-    Raises UserError where the numbers do not make a model.
+    Raises UserError if the numbers do not make a model.
     """
 
     n_vocab: int = 50257  # V: size of the vocabulary
@@ -40,7 +40,7 @@ class GPTConfig:
     dropout: float = 0.0  # probability of zeroing, at the four places named in GPT, while training
     qkv_bias: bool = True  # bias on the query-key-value layer (GPT-2: yes; the book: no)
     tied_head: bool = True  # output head shares the token embedding (GPT-2: yes; the book: no)
-    # What some models change that were made from GPT-2; the names are those of transformers.
+    # Variations in models derived from GPT-2, with the names used in transformers.
     activation_function: Activation = "gelu_new"  # GPT-2's tanh approximation, or the exact GELU
     layer_norm_epsilon: float = 1e-5  # added to the variance
     scale_attn_weights: bool = True  # scores are divided by sqrt(D)
@@ -89,7 +89,7 @@ class GPTConfig:
         return self.n_inner or 4 * self.n_embd
 
     def attention_scale(self, layer: int) -> float:
-        """What the products of queries and keys are multiplied by in block `layer`, counted from 0."""
+        """The factor of the attention scores in block `layer`, counted from 0."""
         scale = 1 / math.sqrt(self.n_embd // self.n_head) if self.scale_attn_weights else 1.0
         return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
 
@@ -106,9 +106,9 @@ GPT2_SIZES: dict[str, GPTConfig] = {
 
 
 class KVCache:
-    """Keys and values of the tokens seen so far, so that a decode step computes only the new ones.
+    """Keys and values of the tokens so far, so that a decoding step computes only the new ones.
 
-    Room for `capacity` tokens is taken at once: two tensors of shape (L, B, H, capacity, D).
+    Memory for `capacity` tokens is allocated at once: two tensors of shape (L, B, H, capacity, D).
     """
 
     def __init__(
@@ -127,14 +127,14 @@ class KVCache:
         self.length = 0
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store k, v (B, H, T, D) behind the `length` tokens there are; all keys and values (B, H, length + T, D)."""
+        """Append k, v (B, H, T, D) to the `length` cached tokens; all keys and values (B, H, length + T, D)."""
         end = self.length + k.shape[2]
         self.keys[layer, :, :, self.length : end] = k
         self.values[layer, :, :, self.length : end] = v
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i becomes what row `rows[i]` was: beams that change places take their cache along. rows: (B',) int64."""
+        """Row i becomes the former row `rows[i]`, when beams are reordered. rows: (B',) int64."""
         self.keys = self.keys.index_select(1, rows)
         self.values = self.values.index_select(1, rows)
 
@@ -188,12 +188,12 @@ def _written_out_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropou
 
 
 def _causal_mask(T: int, S: int, device: torch.device) -> Tensor:
-    """(T, S), True where query i, standing at position S - T + i, may look."""
+    """(T, S), True where query i, at position S - T + i, may attend."""
     return torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
 
 
 class MLP(nn.Module):
-    """Two layers with a GELU between: of GPT-2 the tanh approximation its weights were trained with."""
+    """Two layers with a GELU in between; GPT-2 uses the tanh approximation."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -207,7 +207,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm: each branch normalises its own input and is added to the residual stream."""
+    """Pre-norm: each branch normalizes its own input and is added to the residual stream."""
 
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
@@ -224,7 +224,7 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """GPT-2. Dropout stands at four places: embeddings, attention weights, and the two branches before their sums.
+    """GPT-2. Dropout is applied in four places: embeddings, attention weights, and both branches before their sums.
 
     `init` draws the weights from torch's global generator, in the order of construction: "gpt2" as OpenAI's code does,
     "pytorch" with the layers' own defaults (what the book relies on).

@@ -1,4 +1,4 @@
-"""Smaller weights for a loaded model: bf16, or int8 with a scale per output row."""
+"""Lower precision for a loaded model: bf16, or int8 with a scale per output row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Int8Linear(nn.Module):
-    """A linear layer whose weight is int8 times a scale per row: absmax quantisation (Dettmers et al. 2022, eq. 2)."""
+    """A linear layer whose weight is int8 times a scale per row: absmax quantization (Dettmers et al. 2022, eq. 2)."""
 
     weight: Tensor  # (out, in) int8
     scale: Tensor  # (out,)
@@ -41,7 +41,7 @@ def check_precision(precision: str) -> None:
 
 
 def lower_precision(module: Module, precision: str) -> Module:
-    """The model, or a part of it, with its weights in `precision`, changed in place. Raises UserError.
+    """Convert the weights of a model, or of a part of it, to `precision`, in place. Raises UserError.
 
     int8 leaves embeddings, norms and head in fp32.
     """

@@ -1,1 +1,1 @@
-"""Scenes for a class, and what they show recorded."""
+"""Scenes for a class, and their recordings."""

@@ -1,7 +1,7 @@
-"""What the presenter's scenes record of a model, so that a scene plays before its model is loaded.
+"""The recordings of the presenter's scenes, so that a scene plays without its model.
 
 One function per `show` of a scene (see `gpt_demo.presenter.scenes`): state and model in, JSON out.
-assets/presenter/stage.js draws it, and asks the server for the same where the model is there.
+assets/presenter/stage.js draws it, and requests the same from the server if the model is available.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SAMPLES = 5
 
 @dataclass(frozen=True)
 class Player:
-    """A model to be asked, with the state of one scene."""
+    """A model with the state of one scene."""
 
     model: GPT
     tokenizer: Tokenizer
@@ -44,7 +44,7 @@ class Player:
 
     @property
     def about(self) -> Record:
-        """What every recording of a model begins with."""
+        """The first entries of every recording of a model."""
         return {
             "model": self.name,
             "n_vocab": self.tokenizer.n_vocab,
@@ -52,7 +52,7 @@ class Player:
         }
 
     def piece(self, id: int) -> Record:
-        """A token as it is shown: its text, or its bytes where they are no whole characters."""
+        """A token as displayed: its text, or its bytes if they are not whole characters."""
         data = self.tokenizer.token_bytes(id)
         try:
             return {"id": id, "text": data.decode("utf-8")}
@@ -62,7 +62,7 @@ class Player:
     def whole(self, key: str, default: int) -> int:
         value = self.state.get(key, default)
         if type(value) is not int or value < 0:
-            raise UserError(f"{key} of a scene is {value!r}; it must be a whole number of at least 0.")
+            raise UserError(f"{key} of a scene is {value!r}; it must be a whole number, at least 0.")
         return value
 
 
@@ -70,7 +70,7 @@ class Player:
 
 
 def record_tokens(player: Player) -> Record:
-    """The prompt's tokens alone."""
+    """The prompt's tokens only."""
     return player.about
 
 
@@ -94,7 +94,7 @@ def record_distribution(player: Player) -> Record:
 
 def _stage(stage: Stage, shown: list[int]) -> Record:
     p = stage.logits.double().softmax(0)
-    others = p.clone()  # summed, not 1 less the others' sum: where nothing is left it must be 0
+    others = p.clone()  # summed, not 1 minus the others' sum, so that it is 0 if nothing is left
     others[shown] = 0
     return {
         "name": stage.name,
@@ -107,7 +107,7 @@ def _stage(stage: Stage, shown: list[int]) -> Record:
 
 
 def _dart(player: Player, logits: Tensor, u: float, *, greedy: bool) -> Record:
-    """What is chosen, where its part of the cumulative bar begins and ends, and the first parts of that bar."""
+    """The chosen token, where its part of the cumulative bar begins and ends, and the first parts of that bar."""
     p, order = logits.double().softmax(0).sort(descending=True, stable=True)
     ends = p.cumsum(0) / p.sum()
     id = int(logits.argmax()) if greedy else hit(logits.double().softmax(0), u)
@@ -125,7 +125,7 @@ def _dart(player: Player, logits: Tensor, u: float, *, greedy: bool) -> Record:
 
 
 def record_text(player: Player) -> Record:
-    """What is written after the prompt, each token with its dart and probability."""
+    """The text generated after the prompt, each token with its dart and probability."""
     return {**player.about, "tokens": _drawn(player, player.state)}
 
 
@@ -158,7 +158,7 @@ def _drawn(player: Player, lane: Mapping[str, Any]) -> list[Record]:
 
 
 def record_beams(player: Player) -> Record:
-    """A beam search step by step, its results, and what greedy decoding and one drawn text come to beside them."""
+    """A beam search step by step, its results, and greedy decoding and one sampled text for comparison."""
     search = player.state.get("beams") or {}
     count = int(search.get("length", 20))
     steps: list[BeamsAdvanced] = list(
@@ -203,9 +203,9 @@ def _path(player: Player, ids: list[int], logprob: float) -> Record:
 
 
 def record_training(history: History, run: str) -> Record:
-    """What a run wrote after one prompt at five of its samples, the first and last among them, with the losses then."""
+    """Five of a run's samples from one prompt, including the first and last, with the losses at those steps."""
     if history.started is None or len(history.samples) < 2:
-        raise UserError(f"The run {run} has no samples to show. Train it with a sample_interval above 0.")
+        raise UserError(f"The run {run} has no samples. Train it with a sample_interval above 0.")
     n = min(SAMPLES, len(history.samples))
     chosen = [history.samples[round(i * (len(history.samples) - 1) / (n - 1))] for i in range(n)]
     losses = dict(zip(history.evaluations["step"], history.evaluations["val_loss"], strict=True))
@@ -244,5 +244,5 @@ OF_A_MODEL: dict[str, Callable[[Player], Record]] = {
 
 
 def _round(value: float | Tensor) -> float:
-    """Six digits: more than is shown, and a smaller file."""
+    """Six digits: more than displayed, and a smaller file."""
     return float(f"{float(value):.6g}")

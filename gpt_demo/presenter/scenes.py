@@ -1,9 +1,9 @@
-"""Recordings for the presenter: what a model answers, written into a deck, so that a scene plays without its model.
+"""Recordings for the presenter: a model's results, written into a deck, so that a scene plays without its model.
 
     python -m gpt_demo.presenter.scenes assets/scenes.json [--model NAME] [--run NAME]
 
 A deck is {"title", "scenes": [{"title", "note", "show", "state", "recorded"}, ...]}. `state` is the Playground's
-(assets/playground/core.js); `show` says how the scene is drawn (assets/presenter/stage.js), and so what is recorded.
+(assets/playground/core.js); `show` determines how the scene is drawn (assets/presenter/stage.js) and what is recorded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def default_deck() -> Record:
 
 
 def read_deck(path: Path) -> Record:
-    """Raises UserError where the file is no deck."""
+    """The deck in a file. Raises UserError if it is not a deck."""
     try:
         deck = json.loads(path.read_text(encoding="utf-8"))
         scenes = deck["scenes"]
@@ -39,21 +39,21 @@ def read_deck(path: Path) -> Record:
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f'{path} is no deck: it must be {{"title", "scenes": [...]}} ({error}).') from error
+        raise UserError(f'{path} is not a deck: it must be {{"title", "scenes": [...]}} ({error}).') from error
     found: Record = deck
     return found
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What is asked: a model for all scenes (None: the one that each names), and a run for those on training."""
+    """The sources: a model for all scenes (None: the one each names), and a run for the scenes on training."""
 
     store: ModelStore
     model: str | None = None
     run: RunFolder | None = None
 
     def record(self, scene: Mapping[str, Any]) -> Record:
-        """What is to be recorded of the scene; what there was, where the show has no numbers or no run was named."""
+        """The scene's new recording; the old one if the show has no numbers or no run is given."""
         show, state = scene.get("show", "text"), scene["state"]
         before: Record = scene.get("recorded", {})
         if show == "sizes":
@@ -67,15 +67,17 @@ class Sources:
         try:
             return OF_A_MODEL[show](player)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"The scene {scene['title'][:80]!r} has a state that can't be used: {error!r}.") from error
+            raise UserError(
+                f"The scene {scene['title'][:80]!r} has an invalid state: {error!r}. Correct it."
+            ) from error
 
     def record_all(self, deck: Record) -> Record:
-        """The deck with its recordings made anew."""
+        """The deck with new recordings."""
         return {**deck, "scenes": [{**scene, "recorded": self.record(scene)} for scene in deck["scenes"]]}
 
 
 def to_json(deck: Record) -> str:
-    """What a person writes on lines of its own, each recording on one line."""
+    """JSON with the hand-written parts on separate lines and each recording on one line."""
     scenes = []
     for scene in deck["scenes"]:
         head = json.dumps({key: value for key, value in scene.items() if key != "recorded"}, indent=1)
@@ -86,13 +88,13 @@ def to_json(deck: Record) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; 0 done, 2 bad input with a sentence."""
+    """The command; exit code 0: done, 2: bad input, with a message."""
     parser = argparse.ArgumentParser(
-        prog="python -m gpt_demo.presenter.scenes", description="Fill a deck's recordings."
+        prog="python -m gpt_demo.presenter.scenes", description="Update the recordings of a deck."
     )
-    parser.add_argument("deck", type=Path, help="the JSON file, written anew in place")
-    parser.add_argument("--model", help="the stored model to ask; default: the one each scene names")
-    parser.add_argument("--run", help="the run whose samples the scenes on training show; default: as they are")
+    parser.add_argument("deck", type=Path, help="the JSON file, updated in place")
+    parser.add_argument("--model", help="the stored model to record; default: the one each scene names")
+    parser.add_argument("--run", help="the run whose samples the training scenes show; default: keep the recorded ones")
     options = parser.parse_args(argv)
     try:
         run = Runs(data_home(), see_all=True).get(options.run) if options.run else None

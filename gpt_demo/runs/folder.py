@@ -1,4 +1,4 @@
-"""A run on disk: everything that is needed to show it, and to go on with it after its process has died."""
+"""A run on disk: everything needed to show it, and to resume it after its process has died."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Status = Literal["waiting", "running", "paused", "stopped", "interrupted", "fini
 
 
 class RunFolder:
-    """One run: run.json (what it is and how it stands), text.txt, tokenizer.json, events.jsonl, a checkpoint."""
+    """One run: run.json (its settings and status), text.txt, tokenizer.json, events.jsonl, a checkpoint."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,17 +32,17 @@ class RunFolder:
 
     @property
     def info(self) -> dict[str, Any]:
-        """run.json; UserError where it is missing or damaged."""
+        """run.json. Raises UserError if it is missing or damaged."""
         try:
             record = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"The run {self.name} can't be read: {error}") from error
         if not isinstance(record, dict):
-            raise UserError(f"The run {self.name} can't be read: its run.json holds no settings.")
+            raise UserError(f"The run {self.name} can't be read: its run.json contains no settings.")
         return record
 
     def update(self, **changes: Any) -> None:
-        """Change entries of run.json: whole or not at all."""
+        """Change entries of run.json atomically."""
         record = self.info if (self.path / "run.json").exists() else {}
         fresh = self.path / f".run.json.{os.getpid()}.{threading.get_ident()}"
         fresh.write_text(json.dumps({**record, **changes}, indent=2), encoding="utf-8")
@@ -50,10 +50,12 @@ class RunFolder:
 
     @property
     def status(self) -> Status:
-        """As run.json says; a run that no process works on any more was interrupted."""
+        """The status in run.json; a run that no process is working on was interrupted."""
         status = self._said()
         if status in ("running", "waiting") and not self.is_locked():
-            status = self._said()  # it may have ended between the two looks; its ending is written before it is let go
+            status = (
+                self._said()
+            )  # read again, as the run may just have ended: its status is written before the lock is released
             return "interrupted" if status in ("running", "waiting") else status
         return status
 
@@ -66,16 +68,16 @@ class RunFolder:
         return str(self.info.get("message", ""))
 
     def lock(self) -> FileLock:
-        """Take the run for this process; its death frees it, as `release` does. UserError where it is taken."""
+        """Lock the run for this process, until `release` or the process ends. Raises UserError if it is locked."""
         lock = self._file_lock()
         try:
-            lock.acquire(timeout=0.5, poll_interval=0.01)  # somebody's look at the status holds it for a moment
+            lock.acquire(timeout=0.5, poll_interval=0.01)  # reading the status holds it for a moment
         except Timeout:
-            raise UserError(f"The run {self.name} is already going on.") from None
+            raise UserError(f"The run {self.name} is already running.") from None
         return lock
 
     def is_locked(self) -> bool:
-        """Whether a process works on it."""
+        """Whether a process is working on it."""
         try:
             with self._file_lock().acquire(timeout=0):
                 return False
@@ -87,9 +89,9 @@ class RunFolder:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[Callable[[Status], None]]:
-        """Hold the run while this process works on it in the foreground; gives a function that says how it ended.
+        """Lock the run while this process works on it in the foreground; yields a function to set its final status.
 
-        Raises UserError if somebody else works on it; a UserError inside makes the run failed.
+        Raises UserError if another process is working on it; after a UserError inside, the run has failed.
         """
         endings: list[Status] = []
         lock = self.lock()
@@ -108,7 +110,7 @@ class RunFolder:
             lock.release()
 
     def events(self) -> Iterator[Event]:
-        """What has been recorded. Lines of another version, or written by half when a process died, are left out."""
+        """The recorded events. Lines of other versions, or incomplete because a process died, are skipped."""
         path = self.path / "events.jsonl"
         if not path.exists():
             return
@@ -118,15 +120,15 @@ class RunFolder:
                     yield training_event(line)
 
     def record(self, events: Generator[Event, None, None], step: int = 0) -> Generator[Event, None, None]:
-        """Pass the events on and append each to events.jsonl; what was recorded of steps from `step` on is dropped."""
+        """Pass the events on and append each to events.jsonl; earlier records of steps from `step` on are dropped."""
         path, fresh = self.path / "events.jsonl", self.path / ".events.jsonl.new"
-        with writing(f"What the run {self.name} reports"), fresh.open("w", encoding="utf-8") as file:
+        with writing(f"The log of the run {self.name}"), fresh.open("w", encoding="utf-8") as file:
             file.writelines(e.to_json() + "\n" for e in self.events() if _belongs_before(e, step))
         os.replace(fresh, path)
         with path.open("a", encoding="utf-8") as file, contextlib.closing(events):
             for event in events:
                 if not isinstance(event, Evaluating):
-                    with writing(f"What the run {self.name} reports"):
+                    with writing(f"The log of the run {self.name}"):
                         file.write(event.to_json() + "\n")
                         file.flush()
                 yield event
@@ -140,5 +142,5 @@ class RunFolder:
 
 
 def _belongs_before(event: Event, step: int) -> bool:
-    """Whether a run that goes on from `step` keeps this event. Where nothing was done, nothing is kept."""
+    """Whether a run resumed at `step` keeps this event. At step 0, nothing is kept."""
     return step > 0 and event.kind != "finished" and getattr(event, "step", 0) < step

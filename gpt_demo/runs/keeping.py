@@ -1,4 +1,4 @@
-"""What a run leaves: its last model in the store, the best one beside it, and either as files."""
+"""The results of a run: its last and its best model in the store, and either as files."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.training.checkpoint import latest, plain_weights
 from gpt_demo.training.config import RunConfig
 
-BEST = "-best"  # what the name of a run's best model ends in
+BEST = "-best"  # the suffix of a run's best model
 
 
 def config_of(folder: RunFolder) -> RunConfig:
-    """The settings of a run; UserError where they can't be read."""
+    """The settings of a run. Raises UserError if they can't be read."""
     return RunConfig.from_dict(folder.info.get("config", {}))
 
 
-def keep_model(folder: RunFolder, store: ModelStore) -> Path:
-    """Put the run's last checkpoint into the store under the run's name, its best one as `<name>-best` if another.
+def store_model(folder: RunFolder, store: ModelStore) -> Path:
+    """Store the run's last checkpoint under the run's name, and its best one, if different, as `<name>-best`.
 
     Raises UserError if the run has no checkpoint yet.
     """
     for _ in range(5):
         checkpoint = latest(folder.path)
         if checkpoint is None:
-            raise UserError(f"The run {folder.name} has not saved anything yet, so there is no model to keep.")
+            raise UserError(
+                f"The run {folder.name} has not saved anything yet, so it has no model. Wait until it has saved one."
+            )
         try:
             return _keep(folder, checkpoint, store)
         except FileNotFoundError:
-            continue  # the run goes on, and has just replaced its checkpoint by a newer one
+            continue  # the run is still going and has just replaced its checkpoint by a newer one
     raise UserError(f"The checkpoint of the run {folder.name} can't be read. Stop the run and try again.")
 
 
@@ -54,7 +56,7 @@ def _keep(folder: RunFolder, checkpoint: Path, store: ModelStore) -> Path:
     if best_weights is not None:
         at_best = {"step": best, "val_loss": numbers["best_val_loss"]}
         store.save(best_name, shape, best_weights, tokenizer, {**about, **at_best})
-    elif store.folder(best_name).exists():  # from when the run had gone less far
+    elif store.folder(best_name).exists():  # from an earlier point of the run
         store.delete(best_name, info.get("owner"))
     measured = numbers.get("evaluated_step", last) == last
     at_end = {"step": last, **{loss: numbers[loss] if measured else None for loss in ("train_loss", "val_loss")}}
@@ -62,7 +64,7 @@ def _keep(folder: RunFolder, checkpoint: Path, store: ModelStore) -> Path:
 
 
 def offered_model(folder: RunFolder, store: ModelStore) -> str | None:
-    """The name of the run's model that is offered first: its best one, else its last one; none while none is kept."""
+    """The name of the run's model to offer first: the best one, else the last one; None while none is stored."""
     names = (folder.name + BEST, folder.name)
     return next((name for name in names if (store.folder(name) / "config.json").exists()), None)
 
@@ -75,7 +77,7 @@ def export_model(folder: RunFolder, target: Path, *, best: bool = False, for_tra
     """
     with tempfile.TemporaryDirectory() as scratch:
         store = ModelStore(Path(scratch), starter=None)
-        kept = keep_model(folder, store)
+        kept = store_model(folder, store)
         if best:
             kept = store.folder(offered_model(folder, store) or folder.name)
         if for_transformers:

@@ -1,4 +1,4 @@
-"""How a run came out, in sentences: why it ended, which model is the best, and what counting tokens would reach."""
+"""The outcome of a run, in sentences: why it ended, which model is best, and how that compares to counting tokens."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def ending(history: History) -> str:
     after = f"after {finished.steps:,} of {started.total_steps:,} steps and {duration(finished.seconds)}"
     if finished.reason == "patience":
         patience = started.config.get("train", {}).get("patience")
-        return f"Ended {after}: {patience} evaluations in a row found no lower validation loss (patience)."
+        return f"Ended {after}: no lower validation loss in {patience} evaluations in a row (patience)."
     if finished.reason == "target":
-        return f"Ended {after}: the validation loss has reached its target."
+        return f"Ended {after}: the validation loss reached its target."
     return f"Finished in {duration(finished.seconds)}."
 
 
 def verdict(name: str, history: History) -> str:
-    """Which model of the run is the best, and whether it has learned more than counting tokens gives away."""
+    """Which model of the run is best, and whether it is better than counting tokens."""
     best = history.best
     if best is None:
         return ""
@@ -32,8 +32,8 @@ def verdict(name: str, history: History) -> str:
     sentences = []
     if step < history.steps_done - 1:
         last = history.evaluations["val_loss"][-1]
-        since = f"; at the end it was {number(last)}" if math.isfinite(last) else ""
-        sentences.append(f"The best model is {name}{BEST}, of step {step:,.0f}: validation loss {number(loss)}{since}.")
+        since = f" (at the end: {number(last)})" if math.isfinite(last) else ""
+        sentences.append(f"The best model is {name}{BEST}, step {step:,.0f}: validation loss {number(loss)}{since}.")
     sentences.append(_against_counting(history, loss))
     return " ".join(filter(None, sentences))
 

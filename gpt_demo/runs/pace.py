@@ -1,4 +1,4 @@
-"""Fit to my clock: time a few real steps here, then say how long a run takes, or make it as long as wanted."""
+"""Fit to my clock: time a few real steps here, then estimate a run's duration, or fit it to a duration."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ class Pace:
     steps_per_epoch: int
 
     def seconds(self, config: RunConfig, steps: int) -> float:
-        """How long so many steps take, evaluations and samples included."""
+        """The duration of a number of steps, including evaluations and samples."""
         train = config.train
         evaluations = steps / train.eval_interval + 1 if train.eval_interval else 0
         samples = steps / (train.sample_interval or self.steps_per_epoch)
         return steps * self.step + evaluations * self.evaluation + samples * self.sample
 
     def steps(self, config: RunConfig, seconds: float) -> int:
-        """How many steps fit into so many seconds: at least 50, rounded down to tens."""
+        """How many steps fit into a duration: at least 50, rounded down to tens."""
         per_step = (self.seconds(config, 10_000) - self.seconds(config, 0)) / 10_000
         return max(50, int((seconds - self.seconds(config, 0)) / per_step) // 10 * 10)
 
 
 def measure_pace(prepared: Prepared, budget: float = 2.0) -> Pace:
-    """Run real steps of this configuration for about `budget` seconds (three steps at least), from random weights.
+    """Run real steps of this configuration for about `budget` seconds (at least three steps), from random weights.
 
-    Torch's global random state is left as it was. Nothing else should be training meanwhile.
+    Torch's global random state is restored. Nothing else should be training at the same time.
     """
     config = prepared.config
     device = pick_device()
@@ -74,7 +74,7 @@ def measure_pace(prepared: Prepared, budget: float = 2.0) -> Pace:
 
 
 def _evaluation(prepared: Prepared, model: GPT, precision: str) -> float:
-    """Some batches of an evaluation are timed, the whole is as many times that as it has tokens."""
+    """The time of an evaluation, extrapolated from some of its batches by the number of tokens."""
     split, config = prepared.split, prepared.config
     evaluation = Evaluation.of(config.train, config.model, prepared.plan, split)
     wanted = evaluation.tokens(split.train) + evaluation.tokens(split.val)

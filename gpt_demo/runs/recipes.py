@@ -1,4 +1,4 @@
-"""The wiring that the page and the command line share: prepare a text, create a run, train it."""
+"""What the page and the command line share: prepare a text, create a run, train it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gpt_demo.devices import pick_device, resolve_precision
 from gpt_demo.errors import UserError, check_whole
 from gpt_demo.events import Event, Finished, Saved, Started, Stepped
 from gpt_demo.memory import give_back_memory
-from gpt_demo.model.blank import without_numbers
+from gpt_demo.model.blank import empty_weights
 from gpt_demo.model.gpt import GPT
-from gpt_demo.runs.keeping import BEST, config_of, keep_model
+from gpt_demo.runs.keeping import BEST, config_of, store_model
 from gpt_demo.runs.runs import RunFolder, Runs
 from gpt_demo.store.folder import check_name, load_weights
 from gpt_demo.store.store import ModelInfo, ModelStore
@@ -37,7 +37,7 @@ from gpt_demo.training.state import TrainState, make_optimizer
 
 @dataclass(frozen=True)
 class Prepared:
-    """A text made ready for a configuration; `config` has the vocabulary's real size and the prompt filled in."""
+    """A text prepared for a configuration; `config` has the vocabulary's actual size and the prompt filled in."""
 
     config: RunConfig
     tokenizer: Tokenizer
@@ -48,10 +48,10 @@ class Prepared:
 def prepare(text: str, config: RunConfig, tokenizer: Tokenizer | None = None, split: Split | None = None) -> Prepared:
     """Tokenise and split, with the given tokenizer or the one the configuration names, unless that is done (`split`).
 
-    Raises UserError where the text is too short, saying by how much, and where a setting does not fit the model.
+    Raises UserError if the text is too short, saying by how much, or a setting does not fit the model.
     """
     if not text.strip():
-        raise UserError("There is no text to train on yet. Upload a file, paste a text, or take the sample story.")
+        raise UserError("There is no text to train on yet. Upload a file, paste a text, or use the sample story.")
     tokenizer = tokenizer or make(config.data.tokenizer, text, config.model.n_vocab)
     data = config.data
     split = split or split_text(text, tokenizer, data.val_fraction, data.split, data.val_from)
@@ -65,7 +65,7 @@ def prepare(text: str, config: RunConfig, tokenizer: Tokenizer | None = None, sp
 
 
 def check_against_model(config: RunConfig) -> None:
-    """UserError where a training setting is impossible for a model of this shape."""
+    """Raises UserError if a training setting is impossible for a model of this shape."""
     shape, train = config.model, config.train
     if train.window > shape.n_ctx:
         raise UserError(f"window is {train.window}; it must be at most n_ctx, {shape.n_ctx} for this model.")
@@ -74,7 +74,7 @@ def check_against_model(config: RunConfig) -> None:
 
 
 def first_words(text: str, count: int = 3) -> str:
-    """How the first real paragraph begins: a prompt that fits the text."""
+    """The beginning of the first real paragraph: a prompt that fits the text."""
     paragraphs = [p for p in text.splitlines() if len(p.split()) > 10] or [text]
     return " ".join(paragraphs[0].replace("<|endoftext|>", " ").split()[:count])[:80]
 
@@ -92,7 +92,7 @@ def create_run(
     source: str = "",
     prepared: Prepared | None = None,
 ) -> RunFolder:
-    """Check everything and write the new run's folder; nothing is trained yet. `base`: a stored model to go on from.
+    """Check everything and write the new run's folder, without training. `base`: a stored model to start from.
     `prepared`: what `prepare` has made of just this text and configuration.
 
     Raises UserError on anything that would fail later: the text, the settings, the name, the memory.
@@ -125,7 +125,7 @@ def create_run(
 
 
 def continued(config: RunConfig, parent: ModelInfo, tokenizer: Tokenizer) -> RunConfig:
-    """The configuration of a run that goes on from a stored model: it keeps that model's shape and tokenizer."""
+    """The configuration of a run from a stored model: it keeps that model's shape and tokenizer."""
     if parent.config.n_vocab != tokenizer.n_vocab:
         raise UserError(f"The model {parent.name} has more tokens than its tokenizer, so it can't be trained further.")
     shape = replace(parent.config, dropout=config.model.dropout)
@@ -133,27 +133,27 @@ def continued(config: RunConfig, parent: ModelInfo, tokenizer: Tokenizer) -> Run
 
 
 def check_run_name(name: str, store: ModelStore) -> None:
-    """UserError where the models of a run, NAME and NAME-best, can't be called so."""
+    """Raises UserError if the models of a run, NAME and NAME-best, can't have these names."""
     check_name(name, 64 - len(BEST))
     if name.endswith(BEST):
-        raise UserError(f"Names that end in {BEST} are kept for the best model of a run. Choose another name.")
+        raise UserError(f"Names ending in {BEST} are reserved for the best model of a run. Choose another name.")
     store.check_free(name)
     store.check_free(name + BEST)
 
 
 def resume_run(folder: RunFolder, changes: Mapping[str, Any] | None = None) -> None:
-    """Let a run go on from its last checkpoint; of its settings only its length and how it is watched may change.
+    """Resume a run from its last checkpoint; only settings of its length and monitoring may change.
 
-    Raises UserError on other changes and where nothing is left to do.
+    Raises UserError on other changes, or if nothing is left to do.
     """
     changes = dict(changes or {})
     fixed = set(changes) - MAY_CHANGE
     if fixed:
         raise UserError(
-            f"A resumed run keeps its {', '.join(sorted(fixed))}. What may change: {', '.join(sorted(MAY_CHANGE))}."
+            f"A resumed run keeps its {', '.join(sorted(fixed))}. These may change: {', '.join(sorted(MAY_CHANGE))}."
         )
     if folder.is_locked():
-        raise UserError(f"The run {folder.name} is already going on.")
+        raise UserError(f"The run {folder.name} is already running.")
     config = config_of(folder).with_length(changes)
     prepared = _prepared(folder, config)
     check_memory(config)
@@ -161,21 +161,23 @@ def resume_run(folder: RunFolder, changes: Mapping[str, Any] | None = None) -> N
     end = folder.history().finished
     if end is not None and end.reason == "patience" and not {"patience", "max_steps"} & set(changes):
         raise UserError(
-            f"The run {folder.name} ended because its validation loss no longer fell. To go on, set patience to 0."
+            f"The run {folder.name} ended because its validation loss no longer fell. To continue, set patience to 0."
         )
     if done > total or (done == total and folder.status == "finished"):
-        raise UserError(f"The run {folder.name} has done all its {done} steps. To go on, raise max_steps above {done}.")
+        raise UserError(
+            f"The run {folder.name} has completed all {done} steps. To continue, raise max_steps above {done}."
+        )
     folder.update(config=config.to_dict())
 
 
 def extend_run(folder: RunFolder, steps: int) -> None:
-    """Let a finished run take so many more steps, whatever ended it; its learning rate goes on as it was planned.
+    """Extend a finished run by a number of steps, whatever ended it; its learning rate continues as planned.
 
-    Raises UserError where that is no number of steps, or somebody works on the run.
+    Raises UserError on an invalid number of steps, or if the run is running.
     """
     check_whole("max_steps", steps, 1, 10**9)
     if folder.is_locked():
-        raise UserError(f"The run {folder.name} is already going on.")
+        raise UserError(f"The run {folder.name} is already running.")
     config = config_of(folder)
     horizon = _prepared(folder, config).plan.horizon
     longer = {"max_steps": _steps_done(folder) + steps, "epochs": 0, "decay_steps": horizon}
@@ -185,7 +187,7 @@ def extend_run(folder: RunFolder, steps: int) -> None:
 
 
 def _prepared(folder: RunFolder, config: RunConfig) -> Prepared:
-    """The run's text, tokenised and split again."""
+    """The run's text, tokenized and split again."""
     try:
         text = (folder.path / "text.txt").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -194,12 +196,12 @@ def _prepared(folder: RunFolder, config: RunConfig) -> Prepared:
 
 
 def starts_over(folder: RunFolder) -> str:
-    """A sentence where a resumed run begins from the beginning: nothing of it has been saved; else empty."""
+    """A message if a resumed run starts over because nothing was saved; else empty."""
     return "" if latest(folder.path) else f"The run {folder.name} had saved nothing yet, so it starts over."
 
 
 def _steps_done(folder: RunFolder) -> int:
-    """According to the last checkpoint."""
+    """The number of steps, from the last checkpoint."""
     checkpoint = latest(folder.path)
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
 
@@ -217,10 +219,10 @@ def train_job(
     stopping: Callable[[], bool] = lambda: False,
     prepared: Prepared | None = None,
 ) -> Generator[Event, None, None]:
-    """Begin the run of a folder, or go on from its last checkpoint, and record its events.
+    """Start the run of a folder, or resume it from its last checkpoint, and record its events.
 
-    Saves as it goes, and when it is closed after a `Stepped` or is `stopping()`: then it ends after its present step,
-    measured. When it is finished, the model goes into the store.
+    Saves at intervals, when it is closed after a `Stepped`, and when `stopping()`: then it ends after the current step,
+    with an evaluation. When it has finished, the model is stored.
     """
     return folder.record(_train_job(folder, store, stopping, prepared), _steps_done(folder))
 
@@ -258,10 +260,10 @@ def _train_job(
     finally:
         if whole and (state.step > saved_step or latest(folder.path) is None):
             save_checkpoint(folder.path, state)
-        del state  # so that keeping the model has its memory
+        del state  # so that storing the model can use its memory
         give_back_memory()
     if finished is not None:
-        yield Saved(str(keep_model(folder, store)))
+        yield Saved(str(store_model(folder, store)))
         yield finished
 
 
@@ -272,7 +274,7 @@ def _open_state(folder: RunFolder, config: RunConfig, device: torch.device) -> T
         return load_checkpoint(checkpoint, config.train, device)
     torch.manual_seed(config.train.seed)
     if folder.info.get("base"):
-        with without_numbers():
+        with empty_weights():
             model = GPT(config.model, "pytorch")
         load_weights(model, folder.path / BASE)
     else:

@@ -1,4 +1,4 @@
-"""A run: a job on a thread plus its folder on disk, so that it outlives its browser tab and its process."""
+"""A run: a job on a thread plus its folder on disk, so that it survives its browser tab and its process."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from gpt_demo.training.history import History
 
 __all__ = ["Run", "RunFolder", "Runs", "Status"]
 
-Work = Callable[[RunFolder, Callable[[], bool]], Iterator[Event]]  # it may ask whether it is to stop
+Work = Callable[[RunFolder, Callable[[], bool]], Iterator[Event]]  # it may ask whether to stop
 Ending = Literal["paused", "stopped"]
 
 
 class Run(Job[Event]):
-    """A run being worked on by a thread of this process. Raises UserError where another one works on it."""
+    """A run on a thread of this process. Raises UserError if another process has it."""
 
     def __init__(self, folder: RunFolder, work: Work, turns: Turns) -> None:
         self.folder = folder
-        self.history = History()  # also of what was recorded before; `events` are those of this thread
+        self.history = History()  # includes earlier records; `events` are those of this thread
         self.ends_as: Ending = "stopped"
         self._work_on = work
         self._asked = self._noticed = False
@@ -44,7 +44,7 @@ class Run(Job[Event]):
         super().__init__(self._events, turns=turns)
 
     def stop(self, ends_as: Ending = "stopped") -> None:
-        """Ask the run to end after its present step, its state saved. Returns at once; `join` waits."""
+        """Ask the run to end after its current step and save its state. Returns at once; `join` waits."""
         self.ends_as = ends_as
         super().stop()
 
@@ -60,18 +60,20 @@ class Run(Job[Event]):
         return self._noticed
 
     def may_end_after(self, event: Event) -> bool:
-        """After a step; work that asks whether it is to stop does something about it first, so it must have seen it."""
+        """After a step; work that asks whether to stop must have had the chance to react first."""
         return isinstance(event, Stepped) and (self._noticed or not self._asked)
 
     def ending(self, state: State) -> None:
         statuses: dict[State, Status] = {"done": "finished", "stopped": self.ends_as}
-        with contextlib.suppress(UserError, OSError):  # the folder is gone or the disk is full: it reads as interrupted
+        with contextlib.suppress(
+            UserError, OSError
+        ):  # the folder is gone or the disk is full: the status becomes "interrupted"
             self.folder.update(status=statuses.get(state, "failed"), message=self.message)
         self._lock.release()
 
 
 class Runs:
-    """All runs under one folder. One training at a time works in this process; the others wait for their turn."""
+    """All runs under one folder. This process trains one run at a time; the others wait in a queue."""
 
     def __init__(self, home: Path, *, see_all: bool = False) -> None:
         self.home = home / "runs"
@@ -82,9 +84,9 @@ class Runs:
         self._read: dict[str, tuple[object, History]] = {}  # histories of runs that are not live, and of which file
 
     def create(self, name: str, owner: str | None, files: dict[str, str], **info: Any) -> RunFolder:
-        """A new run's folder with its files: whole or not at all.
+        """Create a new run's folder with its files, atomically.
 
-        Raises UserError if the name is taken, and where the disk is full or read-only.
+        Raises UserError if the name is taken, or the disk is full or read-only.
         """
         with writing(f"The run {check_name(name)}"):
             return self._create(name, owner, files, info)
@@ -105,11 +107,11 @@ class Runs:
             shutil.rmtree(fresh, ignore_errors=True)
             if not folder.exists():
                 raise
-            raise UserError(f"There is already a run called {name}. Choose another name, or resume that one.") from None
+            raise UserError(f"There is already a run named {name}. Choose another name, or resume that one.") from None
         return RunFolder(folder)
 
     def free_name(self, stem: str, is_taken: Callable[[str], bool] = lambda name: False) -> str:
-        """`stem-1`, `stem-2`, ...: the first that no run has and nothing else has taken."""
+        """`stem-1`, `stem-2`, ...: the first name that is free."""
         names = (f"{stem}-{i}" for i in range(1, 1_000_000))
         return next(name for name in names if not (self.home / name).exists() and not is_taken(name))
 
@@ -128,21 +130,21 @@ class Runs:
         return self._see_all or (shared if whose is None else whose == owner)
 
     def get(self, name: str, owner: str | None = None, *, shared: bool = True) -> RunFolder:
-        """One that `list` gives. Raises UserError naming the runs there are."""
+        """A run from `list`. Raises UserError naming the available runs."""
         with contextlib.suppress(UserError):
             folder = RunFolder(self.home / check_name(name))
             if self._may_see(folder.info, owner, shared):
                 return folder
         names = ", ".join(folder.name for folder in self.list(owner, shared=shared)[:20]) or "none yet"
-        raise UserError(f"There is no run called {name[:80]!r}. Available: {names}.")
+        raise UserError(f"There is no run named {name[:80]!r}. Available: {names}.")
 
     def live(self, name: str) -> Run | None:
-        """The run of that name that this process works on, if any."""
+        """The run of this name on a thread of this process, if any."""
         run = self._live.get(name)
         return run if run is not None and run.alive else None
 
     def history(self, folder: RunFolder) -> History:
-        """Of a live run what its thread collects, of another what is on disk. To be looked at, not changed."""
+        """A live run's history, else the one on disk. Read-only."""
         run = self.live(folder.name)
         if run is not None:
             return run.history
@@ -160,25 +162,25 @@ class Runs:
         return bool(self._turns.jobs)
 
     def waiting(self) -> int:
-        """How many trainings of this process wait for their turn."""
+        """How many trainings of this process are queued."""
         return max(0, len(self._turns.jobs) - 1)
 
     def start(self, folder: RunFolder, work: Work) -> Run:
-        """Put a thread to work on the run; UserError if somebody already does."""
+        """Start the run on a thread. Raises UserError if it is already running."""
         with self._lock:
             run = Run(folder, work, self._turns)
             self._live = {**{name: old for name, old in self._live.items() if old.alive}, folder.name: run}
             return run
 
     def delete(self, name: str, owner: str | None = None) -> None:
-        """Stop the run if it is going on, and remove its folder. UserError if another process works on it."""
+        """Stop the run if it is running, and remove its folder. Raises UserError if another process has it."""
         folder = self.get(name, owner)
         run = self.live(name)
         if run is not None:
             run.stop()
             run.join()
         if folder.is_locked():
-            raise UserError(f"Another process works on the run {name}. Stop it there first.")
+            raise UserError(f"Another process is working on the run {name}. Stop it there first.")
         remove_folder(folder.path)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """Models on disk and in memory.
 
-`ModelStore` and `data_home` are here too for receipts made by version 0.1.0; take them from `gpt_demo`.
+`ModelStore` and `data_home` are also here for receipts made by version 0.1.0; import them from `gpt_demo`.
 """
 
 from gpt_demo.paths import data_home

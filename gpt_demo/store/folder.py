@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from gpt_demo.errors import UserError
 from gpt_demo.events import finite
 from gpt_demo.memory import give_back_memory
-from gpt_demo.model.blank import without_numbers
+from gpt_demo.model.blank import empty_weights
 from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.model.quantization import check_precision, lower_precision
 from gpt_demo.paths import writing
@@ -28,20 +28,20 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  
 
 
 def check_name(name: str, most: int = 64) -> str:
-    """`name` if it can be a folder's name everywhere, else UserError."""
+    """`name`, if it is a valid folder name on every system. Raises UserError if not."""
     form = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)
     if not form or len(name) > most or name.endswith(".") or _RESERVED.fullmatch(name):
         raise UserError(
-            f"{name[:80]!r} can't be a name. Use up to {most} letters, digits, dots, dashes or underscores, "
-            "beginning with a letter or digit."
+            f"{name[:80]!r} is not a valid name. Use up to {most} letters, digits, dots, dashes or underscores, "
+            "starting with a letter or digit."
         )
     return name
 
 
 def write_folder(target: Path, files: Mapping[str, bytes | Path | Mapping[str, torch.Tensor]]) -> None:
-    """Write the files into a new folder and put it at `target`, replacing what was there: whole or not at all.
+    """Write the files into a new folder and put it at `target`, replacing what was there, all or nothing.
 
-    A path is a file that is moved there. Raises UserError where the disk is full or read-only.
+    A path is a file that is moved there. Raises UserError if the disk is full or read-only.
     """
     with writing(f"The model {target.name}"):
         _write_folder(target, files)
@@ -68,7 +68,7 @@ def _write_folder(target: Path, files: Mapping[str, bytes | Path | Mapping[str, 
 
 
 def restore_folder(target: Path) -> None:
-    """Put back what `write_folder` has set aside if nothing took its place, perhaps because the process died."""
+    """Put back what `write_folder` has set aside if nothing replaced it, for example because the process died."""
     _, old = _beside(target)
     if old.exists() and not target.exists():
         old.rename(target)
@@ -80,7 +80,7 @@ def _beside(target: Path) -> tuple[Path, Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder at once: what is deleted is never seen by half."""
+    """Remove a folder at once: it is never seen half deleted."""
     trash = path.with_name(f".{path.name}.deleted")
     shutil.rmtree(trash, ignore_errors=True)
     path.rename(trash)
@@ -96,7 +96,7 @@ def save_model(
 ) -> None:
     """Write a model folder; `weights` may be a safetensors file, which is moved there.
 
-    `about` (where it comes from) goes into config.json beside the shape.
+    `about` (where it comes from) goes into config.json with the shape.
     """
     description = json.dumps({**config.to_dict(), "about": finite(about)}, indent=2).encode()
     tokens = json.dumps(tokenizer.to_dict()).encode()
@@ -104,7 +104,7 @@ def save_model(
 
 
 def read_description(folder: Path) -> tuple[GPTConfig, dict[str, Any]]:
-    """Shape and `about` of a model folder; UserError where config.json is missing or not ours."""
+    """Shape and `about` of a model folder. Raises UserError if config.json is missing or not ours."""
     known = {f.name: f.default for f in dataclass_fields(GPTConfig)}
     try:
         record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -114,7 +114,7 @@ def read_description(folder: Path) -> tuple[GPTConfig, dict[str, Any]]:
                 raise ValueError(f"{name} is {value!r}")
         return GPTConfig(**shape), dict(record.get("about", {}))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{folder} holds no readable model: {error}") from error
+        raise UserError(f"{folder} does not contain a readable model: {error}") from error
 
 
 MAPPED_FROM = 2**26  # bytes of a file of weights that is mapped instead of copied
@@ -123,9 +123,9 @@ MAPPED_FROM = 2**26  # bytes of a file of weights that is mapped instead of copi
 def load_weights(model: GPT, path: Path, precision: str = "fp32", *, may_map: bool = False) -> None:
     """Put the tensors of a safetensors file into `model` (which may be on the meta device), in `precision`.
 
-    One block is read after the other, so that no more than the model itself has to fit into memory. With `may_map`, a
-    large file's own pages become the weights where they can: loaded at once, read when first used, and never changed
-    by what is done to the model. Raises UserError naming what is missing, left over, wrongly shaped, or not readable.
+    Blocks are read one by one, so that no more than the model itself has to fit into memory. With `may_map`, a large
+    file is memory-mapped where possible: loaded at once, read when first used, and never changed by changes to the
+    model. Raises UserError naming tensors that are missing, unexpected, wrongly shaped or unreadable.
     """
     try:
         check_tensors(model, path)
@@ -136,7 +136,7 @@ def load_weights(model: GPT, path: Path, precision: str = "fp32", *, may_map: bo
             model.load_state_dict({name: _aligned(value) for name, value in mapped.items()}, assign=True)
             return
         for prefix, part in _parts(model):
-            with safe_open(path, "pt") as file:  # opened anew, so that pages that were read are given back
+            with safe_open(path, "pt") as file:  # reopened, so that pages already read are freed
                 weights = {
                     name: file.get_tensor(prefix + name).to(torch.float32, copy=True) for name in part.state_dict()
                 }
@@ -150,7 +150,7 @@ def load_weights(model: GPT, path: Path, precision: str = "fp32", *, may_map: bo
 
 
 def check_tensors(model: GPT, path: Path) -> None:
-    """UserError where the file's tensors are not the model's. Reads no more than the file's header."""
+    """Raises UserError unless the file's tensors are the model's. Reads only the file's header."""
     with safe_open(path, "pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (not a dict)
     expected = {name: tuple(p.shape) for name, p in model.state_dict().items()}
@@ -160,7 +160,7 @@ def check_tensors(model: GPT, path: Path) -> None:
         f"{name} is {found[name]}, not {shape}" for name, shape in expected.items() if found.get(name, shape) != shape
     ]
     if faults:
-        raise UserError(f"{path} does not fit its config.json: {'; '.join(faults[:5])}.")
+        raise UserError(f"{path} does not match its config.json: {'; '.join(faults[:5])}.")
 
 
 def _aligned(tensor: torch.Tensor) -> torch.Tensor:
@@ -169,7 +169,7 @@ def _aligned(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _parts(model: GPT) -> Iterator[tuple[str, torch.nn.Module]]:
-    """The parts that hold all weights, each with what its tensors' names begin with."""
+    """The parts that hold all weights, each with the prefix of its tensors' names."""
     for name, part in model.named_children():
         if isinstance(part, torch.nn.ModuleList):
             yield from ((f"{name}.{i}.", block) for i, block in enumerate(part))
@@ -181,7 +181,7 @@ def load_model(folder: Path, precision: str = "fp32") -> tuple[GPT, Tokenizer]:
     """The model of a folder, in eval mode, and its tokenizer. Draws no random numbers. Raises UserError."""
     check_precision(precision)
     config, _ = read_description(folder)
-    with without_numbers():
+    with empty_weights():
         model = GPT(config, init="pytorch")
     load_weights(model, folder / "model.safetensors", precision, may_map=True)
     model.requires_grad_(True)

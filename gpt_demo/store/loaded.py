@@ -1,4 +1,4 @@
-"""Models in memory: how much each takes, and the least recently used given up when another one wants the room."""
+"""Models in memory: how much each needs; the least recently used are unloaded when another needs the memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def memory_needed(config: GPTConfig, precision: str) -> int:
 
 
 def precisions_that_fit(config: GPTConfig, room: int) -> tuple[str, ...]:
-    """The precisions in which a model of this shape needs no more than `room` bytes."""
+    """The precisions in which a model of this shape fits into `room` bytes."""
     return tuple(precision for precision in PRECISIONS if memory_needed(config, precision) <= room)
 
 
@@ -51,7 +51,7 @@ class LoadedModels:
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self._loaded: OrderedDict[Key, Loaded] = OrderedDict()  # the one used last at the end
-        self._given_up: list[weakref.ref[GPT]] = []  # what may still write for somebody
+        self._unloaded: list[weakref.ref[GPT]] = []  # models that may still be generating
         self._lock = threading.Lock()
 
     def get(self, key: Key) -> Loaded | None:
@@ -61,7 +61,7 @@ class LoadedModels:
             return self._loaded.get(key)
 
     def precision_of(self, folder: Path) -> str | None:
-        """The precision in which the model of this folder was used last, if it is in memory."""
+        """The precision in which the model of this folder was last used, if it is in memory."""
         with self._lock:
             return next((key[1] for key in reversed(self._loaded) if key[0] == folder), None)
 
@@ -71,16 +71,16 @@ class LoadedModels:
             return sum(one.bytes for key, one in self._loaded.items() if folder in (None, key[0]))
 
     def room(self) -> int:
-        """Bytes that a model may need, if all others are given up for it."""
+        """Bytes available to a model, if all others are unloaded for it."""
         self._sweep()
         with self._lock:
             held = sum(one.bytes for one in self._loaded.values() if not one.mapped)
         return min(self.budget, available_memory() + held)
 
     def make_room(self, name: str, config: GPTConfig, precision: str) -> int:
-        """Give up the least recently used models until this one fits; the bytes it needs.
+        """Unload the least recently used models until this one fits; the bytes it needs.
 
-        Raises UserError, and gives nothing up, where it can't fit; the sentence says what would.
+        Raises UserError, and unloads nothing, if it can't fit; the message says what would.
         """
         needed, room = memory_needed(config, precision), self.room()
         if needed > room:
@@ -97,13 +97,13 @@ class LoadedModels:
             return True
 
     def _give_up(self, key: Key) -> None:
-        self._given_up.append(weakref.ref(self._loaded.pop(key).model))
+        self._unloaded.append(weakref.ref(self._loaded.pop(key).model))
 
     def _sweep(self) -> None:
-        """Return to the system what models took that were still writing when they were given up, and have ended."""
+        """Return to the system the memory of unloaded models that have finished generating since."""
         with self._lock:
-            still = [model for model in self._given_up if model() is not None]
-            ended, self._given_up = len(self._given_up) - len(still), still
+            still = [model for model in self._unloaded if model() is not None]
+            ended, self._unloaded = len(self._unloaded) - len(still), still
         if ended:
             give_back_memory()
 
@@ -112,7 +112,7 @@ class LoadedModels:
             self._loaded[key] = loaded
 
     def forget(self, folder: Path) -> None:
-        """Give up the model of this folder, in all its precisions."""
+        """Unload the model of this folder, in all its precisions."""
         with self._lock:
             for key in [key for key in self._loaded if key[0] == folder]:
                 self._give_up(key)
@@ -125,5 +125,5 @@ def _too_large(name: str, config: GPTConfig, precision: str, needed: int, room: 
     if fitting:
         advice = f"It fits in {' or '.join(fitting)}: choose that precision."
     else:
-        advice = f"Of the GPT-2 sizes this machine has room for {', '.join(sizes) or 'none'}. Close other programs."
+        advice = f"GPT-2 sizes that fit: {', '.join(sizes) or 'none'}. Close other programs to free memory."
     return f"{name} in {precision} needs {size(needed)} of memory; {size(room)} are available here. {advice}"

@@ -1,4 +1,4 @@
-"""The models there are: on disk a folder each, in memory what is in use."""
+"""The stored models: a folder each on disk, and in memory those in use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from gpt_demo.store.loaded import Loaded, LoadedModels
 from gpt_demo.text.tokenizer import Tokenizer
 
 STARTER = "starter"
-RESERVED = {STARTER, *(f"gpt2-{size}" for size in GPT2_SIZES)}  # what the app itself provides is called so
+RESERVED = {STARTER, *(f"gpt2-{size}" for size in GPT2_SIZES)}  # names of the models that the app itself provides
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,21 @@ class ModelInfo:
 
 
 def owner_key(token: str) -> str:
-    """What is written to disk of a visitor's secret token."""
+    """The hash of a visitor's secret token, which is all that is written to disk."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 class ModelStore:
-    """The models under one folder and the starter model that comes with the app.
+    """The models under one folder, and the starter model that comes with the app.
 
-    A model that belongs to a visitor (`about["owner"]`) is only seen with that owner's key. `see_all` (the command
-    line: who can read the files may read the models) lifts that.
+    A visitor's model (`about["owner"]`) is visible only with that owner's key, unless `see_all` is set (as on the
+    command line, where file permissions decide).
     """
 
     def __init__(
         self, home: Path, starter: Path | None = ASSETS / STARTER, *, see_all: bool = False, budget: int | None = None
     ) -> None:
-        """`budget`: bytes that models in memory may take together, by default 60 % of what the machine has."""
+        """`budget`: bytes for all models in memory, by default 60 % of the machine's memory."""
         self.home = home
         self._starter = starter if starter and (starter / "config.json").exists() else None
         self._see_all = see_all
@@ -76,7 +76,7 @@ class ModelStore:
             restore_folder(old.with_name(old.name[1 : -len(".old")]))
 
     def folder(self, name: str) -> Path:
-        """Where a model of this name is or would be; UserError on a name that can't be a folder's."""
+        """Where a model of this name is or would be. Raises UserError on an invalid name."""
         return self.home / "models" / check_name(name)
 
     def list(self, owner: str | None = None) -> list[ModelInfo]:
@@ -91,7 +91,7 @@ class ModelStore:
 
     @staticmethod
     def _info(folder: Path) -> ModelInfo | None:
-        """None where the folder is half written or not ours: no model."""
+        """None if the folder is incomplete or not ours."""
         try:
             config, about = read_description(folder)
             size = sum((folder / name).stat().st_size for name in MODEL_FILES)
@@ -104,27 +104,27 @@ class ModelStore:
         return self._see_all or info.owner in (None, owner)
 
     def get(self, name: str, owner: str | None = None) -> ModelInfo:
-        """Raises UserError naming the models there are."""
+        """The model of this name. Raises UserError naming the available models."""
         with contextlib.suppress(UserError):
             folder = self._starter if self._starter and name == STARTER else self.folder(name)
             info = self._info(folder)
             if info and self._may_use(info, owner):
                 return info
         names = ", ".join(info.name for info in self.list(owner)[:20]) or "none yet: train one first"
-        raise UserError(f"There is no model called {name[:80]!r}. Available: {names}.")
+        raise UserError(f"There is no model named {name[:80]!r}. Available: {names}.")
 
     def check_free(self, name: str) -> None:
-        """UserError where a new model can't be called so."""
+        """Raises UserError if a new model can't have this name."""
         if name in RESERVED:
-            raise UserError(f"The name {name} is kept for the model the app itself provides. Choose another name.")
+            raise UserError(f"The name {name} is reserved for a model of the app. Choose another name.")
         if self.folder(name).exists():
-            raise UserError(f"There is already a model called {name}. Choose another name.")
+            raise UserError(f"There is already a model named {name}. Choose another name.")
 
     def load(self, name: str, owner: str | None = None, precision: str | None = None) -> tuple[GPT, Tokenizer]:
-        """The model, kept in memory for the next call, and its tokenizer.
+        """The model, which stays in memory for the next call, and its tokenizer.
 
-        Without a precision: in the one it was used in last if it is in memory, else in fp32. Raises UserError, also
-        where it does not fit into memory.
+        Default precision: the one it was last used in if it is in memory, else fp32. Raises UserError, also if it does
+        not fit into memory.
         """
         info = self.get(name, owner)
         precision = precision or self.memory.precision_of(info.folder) or "fp32"
@@ -139,7 +139,7 @@ class ModelStore:
             return loaded.model, loaded.tokenizer
 
     def unload(self, name: str, owner: str | None = None) -> None:
-        """Give the model's memory back. Raises UserError if there is no such model."""
+        """Free the model's memory. Raises UserError if there is no such model."""
         self.memory.forget(self.get(name, owner).folder)
 
     def save(

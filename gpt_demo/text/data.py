@@ -28,16 +28,16 @@ class Split:
     """A text as token ids, int64."""
 
     train: Tensor  # (N,)
-    val: Tensor  # (M,), empty where nothing is held out
+    val: Tensor  # (M,), empty if nothing is held out
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a text is, before anything is done with it."""
+    """A text at a glance."""
 
     head: str  # its first lines
     characters: int
-    tokens: int  # of the whole text; a split by characters may cut one of them in two
+    tokens: int  # of the whole text; a split by characters may cut one in two
     train_tokens: int
     val_tokens: int
 
@@ -46,7 +46,7 @@ def split_text(text: str, tokenizer: Tokenizer, val_fraction: float, by: SplitBy
     """The first int((1 - val_fraction) * length) characters or tokens train, the rest validate; with `val_from` "each"
     of each file, that is of each text between END_OF_TEXT.
 
-    By characters, each part is tokenised on its own. Raises UserError where val_fraction is not in [0, 0.5].
+    By characters, each part is tokenized separately. Raises UserError if val_fraction is not in [0, 0.5].
     """
     if not 0 <= val_fraction <= 0.5:
         raise UserError(f"val_fraction is {val_fraction}; it must be from 0 (no validation) to 0.5.")
@@ -83,14 +83,14 @@ def preview(text: str, tokenizer: Tokenizer, val_fraction: float, by: SplitBy, n
 
 
 def check_length(split: Split, n_ctx: int, setting: str = "n_ctx") -> None:
-    """Raises UserError where the text is too short to train on windows of `n_ctx` tokens, or to validate at all."""
+    """Raises UserError if the text is too short to train on windows of `n_ctx` tokens, or to validate at all."""
     train, val = len(split.train), len(split.val)
     if train <= n_ctx:
         shorter = f"{setting} of at most {train - 1}" if train > 1 else f"smaller {setting}"
         raise UserError(
             f"The training text has {train} tokens, but {setting} {n_ctx} needs at least {n_ctx + 1}. "
-            f"Use a longer text, a {shorter}, a smaller val_fraction, or a tokenizer that makes more tokens of it "
-            "(bytes makes the most)."
+            f"Use a longer text, a {shorter}, a smaller val_fraction, or a tokenizer that splits it into more tokens "
+            "(bytes gives the most)."
         )
     if val == 1:
         raise UserError(
@@ -105,7 +105,7 @@ def check_length(split: Split, n_ctx: int, setting: str = "n_ctx") -> None:
 def windows(ids: Tensor, length: int, stride: int) -> tuple[Tensor, Tensor]:
     """ids (N,) -> inputs and targets, both (W, T = length): views that start at `range(0, N - length, stride)`.
 
-    Full windows only; a target stands one token behind its input. Raises UserError where length or stride is below 1.
+    Full windows only; a target is one token after its input. Raises UserError if length or stride is below 1.
     """
     if length < 1 or stride < 1:
         raise UserError(f"The window length is {length} and the stride {stride}; both must be at least 1.")
@@ -115,7 +115,7 @@ def windows(ids: Tensor, length: int, stride: int) -> tuple[Tensor, Tensor]:
 
 
 class _Windows(Dataset[tuple[Tensor, Tensor]]):
-    """Gathers the windows of a batch at once: DataLoader prefers `__getitems__`, and index_select copies whole rows."""
+    """Gathers a batch's windows at once: DataLoader prefers `__getitems__`, and index_select copies whole rows."""
 
     def __init__(self, inputs: Tensor, targets: Tensor) -> None:
         self.inputs, self.targets = inputs, targets
@@ -131,7 +131,7 @@ class _Windows(Dataset[tuple[Tensor, Tensor]]):
 def epoch_batches(
     inputs: Tensor, targets: Tensor, batch_size: int, shuffle: bool, drop_last: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """inputs, targets (W, T) -> batches (B, T) that hold every window once; the last may be smaller, or is dropped.
+    """inputs, targets (W, T) -> batches (B, T) with every window once; the last may be smaller, or is dropped.
 
     A real DataLoader, so it draws from torch's global generator what the book's loops draw: an epoch without shuffling
     draws too. No windows, no batches.
@@ -143,7 +143,7 @@ def epoch_batches(
 
 
 def random_batch(ids: Tensor, n_ctx: int, batch_size: int) -> tuple[Tensor, Tensor]:
-    """ids (N,) -> inputs and targets (B, T = n_ctx) from random places, drawn from torch's global generator.
+    """ids (N,) -> inputs and targets (B, T = n_ctx) at random positions, drawn from torch's global generator.
 
     N must be above n_ctx (see `check_length`).
     """
@@ -155,7 +155,7 @@ def random_batch(ids: Tensor, n_ctx: int, batch_size: int) -> tuple[Tensor, Tens
 def covering_windows(ids: Tensor, length: int, batch_size: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
     """ids (N,) -> batches (B, T) in which every token but the first is a target exactly once.
 
-    Full windows side by side, T = length and B up to `batch_size`; then, as a batch of its own, a shorter one (1, T).
+    Adjacent full windows, T = length and B up to `batch_size`; then, as a separate batch, a shorter one (1, T).
     """
     inputs, targets = windows(ids, length, length)
     for i in range(0, len(inputs), batch_size):

@@ -1,6 +1,6 @@
-"""The tokenizer that a model from elsewhere brings along, computed by the `tokenizers` library as its file defines it.
+"""The tokenizer of an imported model, computed by the `tokenizers` library as its file defines it.
 
-It answers like a `tiktoken.Encoding`, so that `Tokenizer` need not know which of the two it has.
+It has the interface of a `tiktoken.Encoding`, so `Tokenizer` need not know which of the two it has.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ANCHOR = "x"
 class OwnEncoding:
     """`definition` is a tokenizer.json of the library; the ids are its own, from 0 to n_vocab - 1 at most.
 
-    Raises UserError where the library can't read it.
+    Raises UserError if the library can't read it.
     """
 
     def __init__(self, definition: Mapping[str, Any], end_of_text: int, n_vocab: int) -> None:
@@ -36,27 +36,27 @@ class OwnEncoding:
         self.n_vocab = n_vocab
         self._bytes = _bytes_of_tokens(self._tokenizer, self.definition, n_vocab)
         if end_of_text not in self._bytes:
-            raise UserError(f"The model's end token, {end_of_text}, is none of its {n_vocab:,} tokens.")
+            raise UserError(f"The model's end token, {end_of_text}, is not among its {n_vocab:,} tokens.")
 
     def encode(self, text: str, *, allowed_special: object = (), disallowed_special: object = ()) -> list[int]:
-        """The ids of `text`, without what some models put around it; added tokens in it are one token each.
+        """The ids of `text`, without the special tokens some models add; added tokens in it are one token each.
 
-        Raises UserError where the text holds a token that the model has no row for.
+        Raises UserError if the text contains a token without an embedding in the model.
         """
         clean = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         ids: list[int] = self._tokenizer.encode(clean, add_special_tokens=False).ids
         beyond = next((id for id in ids if id >= self.n_vocab), None)
         if beyond is not None:
             token = self._tokenizer.id_to_token(beyond)
-            raise UserError(f"The model has no numbers for {cut(repr(token))}, its tokenizer's {beyond}. Leave it out.")
+            raise UserError(f"The model has no embedding for {cut(repr(token))}, token {beyond}. Remove it.")
         return ids
 
     def to_dict(self) -> dict[str, Any]:
-        """What makes it again."""
+        """The record to rebuild it from."""
         return {"definition": self.definition, "end_of_text": self.eot_token, "n_vocab": self.n_vocab}
 
     def decode_single_token_bytes(self, token: int) -> bytes:
-        """Raises KeyError where there is no such token."""
+        """The id of a token. Raises KeyError if there is none."""
         return self._bytes[token]
 
 
@@ -76,7 +76,7 @@ def _byte_level(token: str) -> bytes:
 
 
 def _decoded_by(decoder: Any, byte_fallback: bool) -> Any:
-    """The bytes of a token by the library's decoder, between two anchors; without one, tokens stand apart."""
+    """The bytes of a token by the library's decoder, between two anchors; without a decoder, tokens are separated."""
     if decoder is None:
         return lambda token: f" {token}".encode()
     before, after = decoder.decode([_ANCHOR]), decoder.decode([_ANCHOR, _ANCHOR])[1:]

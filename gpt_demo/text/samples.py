@@ -1,4 +1,4 @@
-"""The texts that are at hand: the sample story in the repository, and "The Verdict" by download."""
+"""The built-in texts: the sample story in the repository, and "The Verdict" by download."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sample_story() -> str:
 def the_verdict(home: Path, url: str = VERDICT_URL) -> str:
     """Edith Wharton's story, the text of the book's chapter: downloaded once into `home/downloads`, its hash checked.
 
-    Raises UserError where it can't be had or is not the same text.
+    Raises UserError if it can't be downloaded or is not the same text.
     """
     path = home / "downloads" / "the-verdict.txt"
     if path.exists() and _is_verdict(path.read_bytes()):
@@ -34,10 +34,10 @@ def the_verdict(home: Path, url: str = VERDICT_URL) -> str:
     except httpx.HTTPError as error:
         raise UserError(
             f"The Verdict could not be downloaded from {host} ({type(error).__name__}). "
-            "Check the network and try again, or take the sample story, which is already here."
+            "Check the network and try again, or use the sample story, which is already here."
         ) from error
     if not _is_verdict(content):
-        raise UserError(f"What {host} sent is not the expected text of The Verdict, so it was not used.")
+        raise UserError(f"The file from {host} is not the expected text of The Verdict. Use the sample story instead.")
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}")
     fresh.write_bytes(content)

@@ -4,9 +4,9 @@ gpt2         50,257 tokens: GPT-2's own merges, from assets/gpt2/vocab.bpe
 cl100k_base  100,277 ids: GPT-4's encoding, fetched by tiktoken when first used
 bpe          merges learned from a text (Sennrich et al. 2016, on bytes as in GPT-2)
 bytes        257 tokens: no merges at all
-own          what a model from elsewhere brings along (own.py)
+own          the tokenizer of an imported model (own.py)
 
-All but the last know every byte, so any text can be encoded and comes back unchanged; "<|endoftext|>" is one token.
+All but the last cover every byte, so any text is encoded and decoded unchanged; "<|endoftext|>" is one token.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ END_OF_TEXT = "<|endoftext|>"
 MIN_VOCAB = 257  # 256 bytes and <|endoftext|>
 MAX_VOCAB = 50257  # GPT-2's
 
-# How a text falls apart before merging, as tiktoken defines its "gpt2": the pattern of OpenAI's release
+# How a text is split before merging, as tiktoken defines its "gpt2": the pattern of OpenAI's release
 # ('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+), written so that it seldom backtracks.
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 
 _MERGES_FILE = ASSETS / "gpt2" / "vocab.bpe"
 MERGES_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
-_FETCH_SECONDS = 8.0  # tiktoken waits without limit for a network that does not answer
+_FETCH_SECONDS = 8.0  # tiktoken itself has no timeout
 
 
 class Piece(NamedTuple):
@@ -55,12 +55,12 @@ class Piece(NamedTuple):
 
     @property
     def text(self) -> str:
-        r"""The token's text; bytes that are no whole character are written \xe2."""
+        r"""The token's text; bytes that are not a whole character are written \xe2."""
         return self.data.decode("utf-8", errors="backslashreplace")
 
 
 class StreamDecoder:
-    """Token by token to text: a character of several tokens comes with the last of them.
+    """Decodes token by token: a character of several tokens comes with the last of them.
 
     The strings of all `decode` calls and of `finish`, joined, are exactly `Tokenizer.decode` of all the ids.
     """
@@ -73,7 +73,7 @@ class StreamDecoder:
         return self._decoder.decode(self._tokenizer.token_bytes(token))
 
     def finish(self) -> str:
-        """What was held back, as replacement characters. Ready for a new text afterwards."""
+        """The incomplete rest, as replacement characters. Resets the decoder."""
         return self._decoder.decode(b"", final=True)
 
 
@@ -91,14 +91,14 @@ class Tokenizer:
 
     @property
     def end_of_text(self) -> int:
-        """The id of <|endoftext|>; of kind "own" the id at which the model ends a text."""
+        """The id of <|endoftext|>; for kind "own", the id with which the model ends a text."""
         return self.encoding.eot_token
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text`; <|endoftext|> in it becomes one token. A lone surrogate is read as U+FFFD."""
         try:
             return self._encode(text)
-        except ValueError:  # tiktoken's regex engine gives up on a run of 999,999 blanks
+        except ValueError:  # tiktoken's regex engine fails on a run of 999,999 blanks
             return [token for part in _cut_long_blanks(text) for token in self._encode(part)]
 
     def _encode(self, text: str) -> list[int]:
@@ -109,7 +109,7 @@ class Tokenizer:
         return b"".join(map(self.token_bytes, ids)).decode("utf-8", errors="replace")
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes of one token, which may be part of a character; b"" for a number that is no token."""
+        """The bytes of one token, which may be part of a character; b"" for an unused id."""
         try:
             return self.encoding.decode_single_token_bytes(token)
         except (KeyError, OverflowError):
@@ -123,7 +123,7 @@ class Tokenizer:
         return StreamDecoder(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """What `from_dict` needs to build this tokenizer again; it can be written as JSON."""
+        """A JSON-serializable record for `from_dict`."""
         more = self.encoding.to_dict() if isinstance(self.encoding, OwnEncoding) else {}
         more |= {"merges": list(self.merges)} if self.kind == "bpe" else {}
         return {"format": "gpt_demo", "kind": self.kind, **more}
@@ -136,7 +136,7 @@ class Tokenizer:
     def from_dict(record: Any) -> Tokenizer:
         """The tokenizer of `to_dict`. Raises UserError on anything else."""
         if not isinstance(record, dict) or record.get("format") != "gpt_demo":
-            raise UserError('This is no tokenizer of gpt_demo: it lacks "format": "gpt_demo".')
+            raise UserError('This is not a tokenizer of gpt_demo: it lacks "format": "gpt_demo".')
         if record.get("kind") == "own":
             return _own(record)
         if record.get("kind") != "bpe":
@@ -147,12 +147,12 @@ class Tokenizer:
         return _bpe(merges)
 
     def save(self, path: Path) -> None:
-        """Writes the file `load` reads, a model folder's tokenizer.json."""
+        """Write the file that `load` reads, a model folder's tokenizer.json."""
         path.write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=0), encoding="utf-8")
 
     @staticmethod
     def load(path: Path) -> Tokenizer:
-        """Raises UserError where the file is missing or no tokenizer."""
+        """Read a file from `save`. Raises UserError if it is missing or not a tokenizer."""
         try:
             return Tokenizer.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except UserError as error:
@@ -160,13 +160,13 @@ class Tokenizer:
         except OSError as error:
             raise UserError(f"{path} can't be read ({error.strerror}). A model needs its tokenizer.") from error
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{path} is no valid JSON. Restore it, or train or export the model again.") from error
+            raise UserError(f"{path} is not valid JSON. Restore it, or train or export the model again.") from error
 
 
 def make(kind: str, text: str | None = None, n_vocab: int | None = None) -> Tokenizer:
-    """The tokenizer called `kind`; "bpe" is trained on `text`, the others ignore text and n_vocab.
+    """A tokenizer of this kind; "bpe" is trained on `text`, the others ignore text and n_vocab.
 
-    Raises UserError on an unknown kind and where "bpe" has nothing to learn from.
+    Raises UserError on an unknown kind, or if "bpe" has no text to learn from.
     """
     if kind == "gpt2":
         return gpt2()
@@ -175,20 +175,20 @@ def make(kind: str, text: str | None = None, n_vocab: int | None = None) -> Toke
     if kind == "bytes":
         return byte_level()
     if kind != "bpe":
-        raise UserError(f"No tokenizer called {kind[:80]!r} can be made. Choose one of {', '.join(KINDS)}.")
+        raise UserError(f"There is no tokenizer named {kind[:80]!r}. Available: {', '.join(KINDS)}.")
     if text is None or n_vocab is None:
-        raise UserError("The tokenizer bpe is learned from a text: it needs the text and n_vocab, its size.")
+        raise UserError("The tokenizer bpe is learned from a text: give the text and n_vocab, its size.")
     return train_bpe(text, n_vocab)
 
 
 @cache
 def gpt2() -> Tokenizer:
-    """GPT-2's encoding (50,257 tokens). Raises UserError where its merge table is not the released one."""
+    """GPT-2's encoding (50,257 tokens). Raises UserError if its merge table is not the released one."""
     data = _MERGES_FILE.read_bytes() if _MERGES_FILE.is_file() else b""
     if hashlib.sha256(data).hexdigest() != MERGES_SHA256:
         raise UserError(
             f"{_MERGES_FILE} is missing or was changed. Restore it from the repository, "
-            "without a conversion of its line ends."
+            "without converting its line endings."
         )
     _version, *merges = data.decode("utf-8").splitlines()
     return Tokenizer("gpt2", _encoding("gpt2", _ranks(merges)))
@@ -204,7 +204,7 @@ def byte_level() -> Tokenizer:
 def cl100k_base() -> Tokenizer:
     """GPT-4's encoding (n_vocab 100,277). tiktoken fetches it once (1.7 MB) and keeps it in TIKTOKEN_CACHE_DIR.
 
-    Raises UserError within _FETCH_SECONDS where that fails; a slow transfer goes on, so that a later call may succeed.
+    Raises UserError within _FETCH_SECONDS if that fails; a slow transfer continues, so a later call may succeed.
     """
     results: list[tiktoken.Encoding | Exception] = []
 
@@ -228,10 +228,10 @@ def cl100k_base() -> Tokenizer:
 
 
 def train_bpe(text: str, n_vocab: int) -> Tokenizer:
-    """Byte-level BPE learned from `text`, GPT-2's way: the most frequent pair of tokens becomes one token, repeatedly.
+    """Byte-level BPE learned from `text` as in GPT-2: the most frequent pair of tokens is merged, repeatedly.
 
-    `n_vocab` counts the 256 bytes and <|endoftext|>, which is the last id. Where no pair is left that occurs twice, the
-    result has fewer tokens. The same text always gives the same tokenizer. Raises UserError on an impossible n_vocab.
+    `n_vocab` includes the 256 bytes and <|endoftext|>, which is the last id. If no pair occurs twice, the result has
+    fewer tokens. The same text always gives the same tokenizer. Raises UserError on an impossible n_vocab.
     """
     if not MIN_VOCAB <= n_vocab <= MAX_VOCAB:
         raise UserError(f"n_vocab is {n_vocab}; it must be from {MIN_VOCAB} (bytes only) to {MAX_VOCAB} (as GPT-2).")
@@ -252,7 +252,7 @@ _CHUNK = re.compile(r"[\s\S]{1,1024}(?<!\s)(?=\s)|[\s\S]{1,1024}")
 
 
 def _chunks(text: str) -> Iterator[str]:
-    """`text` without <|endoftext|>, in chunks cut where GPT-2's pattern cuts too: before a blank behind a non-blank.
+    """`text` without <|endoftext|>, in chunks cut where GPT-2's pattern cuts too: before a blank after a non-blank.
 
     A longer word is cut anywhere, because the trainer needs time quadratic in a word's length.
     """
@@ -283,25 +283,25 @@ def _ranks(merges: Iterable[str]) -> dict[bytes, int]:
     for merge in merges:
         left, right = (bytes(byte_of[symbol] for symbol in token) for token in merge.split(" "))
         if left not in ranks or right not in ranks:
-            raise ValueError(f"{merge!r} merges what is no token yet")
+            raise ValueError(f"{merge!r} merges an unknown token")
         ranks.setdefault(left + right, len(ranks))
     return ranks
 
 
 def _bpe(merges: Iterable[str]) -> Tokenizer:
-    """The tokenizer of learned merges. Raises UserError where they are no merges."""
+    """The tokenizer for learned merges. Raises UserError if they are invalid."""
     merges = tuple(merges)
     try:
         ranks = _ranks(merges)
     except (KeyError, ValueError) as error:
         raise UserError("The merges of this tokenizer are damaged. Train or export the model again.") from error
     if len(ranks) >= MAX_VOCAB:
-        raise UserError(f"This tokenizer has more than {MAX_VOCAB} tokens, which is the most that can be used.")
+        raise UserError(f"This tokenizer has more than {MAX_VOCAB} tokens, the most supported. Use a smaller one.")
     return Tokenizer("bpe", _encoding("bpe", ranks), merges)
 
 
 def _own(record: Mapping[str, Any]) -> Tokenizer:
-    """A model's own tokenizer. Raises UserError where the record does not make one."""
+    """A model's own tokenizer. Raises UserError on an invalid record."""
     definition, end, size = (record.get(key) for key in ("definition", "end_of_text", "n_vocab"))
     if not isinstance(definition, dict) or type(end) is not int or type(size) is not int:
         raise UserError('This tokenizer of kind "own" is incomplete. Import the model again.')

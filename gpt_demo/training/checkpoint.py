@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gpt_demo.errors import UserError
 from gpt_demo.events import finite
-from gpt_demo.model.blank import without_numbers
+from gpt_demo.model.blank import empty_weights
 from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.paths import writing
 from gpt_demo.training.lora import freeze, merged, trained
@@ -158,7 +158,7 @@ def _load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) ->
 
 def _load_model(folder: Path, shape: GPTConfig, config: TrainConfig) -> GPT:
     """The model of a checkpoint, frozen as the configuration says. Raises ValueError naming what does not fit."""
-    with without_numbers():
+    with empty_weights():
         model = GPT(shape, init="pytorch")
         freeze(model, config)
     weights = _copies(folder / "model.safetensors")

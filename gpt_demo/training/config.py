@@ -68,7 +68,7 @@ class RunConfig:
         """With fields replaced by name; UserError on an unknown field or an impossible value."""
         unknown = set(changes) - set(FIELDS)
         if unknown:
-            raise UserError(f"There is no setting called {', '.join(sorted(unknown))}.")
+            raise UserError(f"There is no setting named {', '.join(sorted(unknown))}.")
         values = {name: _typed(name, value) for name, value in changes.items()}
 
         def part(old: Any) -> Any:
@@ -169,7 +169,7 @@ def preset(name: str, changes: Mapping[str, Any] | None = None) -> RunConfig:
     Raises UserError on an unknown preset, an unknown setting, or an impossible value.
     """
     if name not in PRESETS:
-        raise UserError(f"There is no preset called {name!r}. Available: {', '.join(PRESETS)}.")
+        raise UserError(f"There is no preset named {name!r}. Available: {', '.join(PRESETS)}.")
     return PRESETS[name].with_length(changes or {})
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt_demo.model.blank import without_numbers
+from gpt_demo.model.blank import empty_weights
 from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.training.plan import TrainConfig
 
@@ -24,7 +24,7 @@ class LoRALinear(nn.Linear):
     """
 
     def __init__(self, linear: nn.Linear, rank: int) -> None:
-        with without_numbers():  # no second matrix is made, and none drawn
+        with empty_weights():  # no second matrix is made, and none drawn
             super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None)
         self.weight, self.bias = linear.weight, linear.bias
         device = linear.weight.device

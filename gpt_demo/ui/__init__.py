@@ -1,4 +1,4 @@
-"""The page: a viewer over models and runs. No torch maths, no optimizer, no loss."""
+"""The page: a viewer of models and runs. No tensor math, no optimizer, no loss."""
 
 from gpt_demo.ui.page import build_app
 from gpt_demo.ui.services import is_public

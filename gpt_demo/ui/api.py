@@ -1,4 +1,4 @@
-"""The page's functions for programs: named endpoints for gradio_client and curl. Nothing else is public."""
+"""The HTTP API: named endpoints for gradio_client and curl. Nothing else is public."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gpt_demo.decoding.transforms import Stage
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Generated, TokenChosen
 from gpt_demo.model.gpt import GPT
-from gpt_demo.runs.keeping import keep_model
+from gpt_demo.runs.keeping import store_model
 from gpt_demo.runs.recipes import create_run
 from gpt_demo.store.store import STARTER
 from gpt_demo.text.reading import clean_text
@@ -32,7 +32,7 @@ LAST_EVENTS = 50
 
 
 class Api:
-    """The endpoints; what each takes and gives is documented in the README."""
+    """The endpoints, documented in the README."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -99,12 +99,12 @@ class Api:
         return {"stages": [_stage(stage, tokenizer, count) for stage in stages]}
 
     def _load(self, model: Any) -> tuple[GPT, Tokenizer]:
-        """A model by its name; on a public server a visitor's own is NAME@OWNER, with the secret that /train gave."""
+        """A model by name; on a public server a visitor's own is NAME@OWNER, with the secret from /train."""
         name, _, token = _text("model", model).partition("@")
         return self.services.store.load(name, owner(token))
 
     def train(self, text: str, preset: str = "quick", name: str = "") -> dict[str, str]:
-        """Start a run; {"run", "owner"}: the owner is a secret that the other two endpoints ask for."""
+        """Start a run; {"run", "owner"}: the owner is a secret that the other two endpoints require."""
         token = ensure_token("")
         with sentences(plain=True):
             config = preset_config(_text("preset", preset))
@@ -137,12 +137,12 @@ class Api:
             if live is not None:
                 live.stop()
                 live.join(120)
-            keep_model(folder, self.services.store)
+            store_model(folder, self.services.store)
             steps = self.services.runs.history(folder).steps_done
         return {"run": folder.name, "status": folder.status, "saved": folder.name, "steps": steps}
 
     def models(self) -> list[str]:
-        """The names that can be used, the starter first."""
+        """The names of the models, the starter first."""
         return [info.name for info in self.services.store.list()]
 
 
@@ -151,7 +151,7 @@ class Api:
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise UserError(f"{name} is {value!r:.60}; it must be a text.")
+        raise UserError(f"{name} is {value!r:.60}; it must be a string.")
     return value
 
 
@@ -169,10 +169,10 @@ def _whole(name: str, value: Any) -> int:
 
 
 def _secret(value: Any) -> str:
-    """What must be shown to see a run; without any, not even the runs that belong to nobody are seen."""
+    """The owner key that gives access to a run; without one, not even runs without an owner are accessible."""
     token = _text("owner", value)
     if not token:
-        raise UserError("owner is empty. Give the one that /train gave with the run.")
+        raise UserError("owner is empty. Give the owner that /train returned with the run.")
     return token
 
 

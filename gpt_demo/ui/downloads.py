@@ -1,4 +1,4 @@
-"""Files to take home: of a run its figure, numbers and model; of the store a model."""
+"""Files to save: a run's figure, numbers and model; a stored model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OF_A_RUN = {
 
 
 class Downloads:
-    """Where the file appears, and the wiring of the buttons that ask for one."""
+    """Where the file appears, and the wiring of the buttons that make one."""
 
     def __init__(self, elem_id: str) -> None:
         self.elem_id = elem_id
@@ -52,7 +52,7 @@ class Downloads:
 
 
 def export_run(kind: str, folder: RunFolder, runs: list[tuple[str, History]], target: Path) -> Path:
-    """Write what is asked of the run (see OF_A_RUN) into the folder `target`; the file. `runs`: those on the chart."""
+    """Write a file of the run (see OF_A_RUN) into the folder `target`. `runs`: those on the chart."""
     if kind in ("png", "pdf"):
         return save_figure(chart_snapshot(runs), target / f"{folder.name}.{kind}")
     if kind == "csv":
@@ -65,7 +65,7 @@ def export_run(kind: str, folder: RunFolder, runs: list[tuple[str, History]], ta
 
 
 def zip_folder(folder: Path, target: Path) -> Path:
-    """`target`.zip, in which the files stand in a folder of their name."""
+    """`target`.zip, with the files in a folder of the same name."""
     archive = target.with_name(f"{target.name}.zip")
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:  # weights would hardly become smaller
         for path in sorted(folder.iterdir()):

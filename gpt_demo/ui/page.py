@@ -24,13 +24,13 @@ from gpt_demo.ui.train.live import TrainLive
 from gpt_demo.ui.train.start_from import offered
 
 INTRODUCTION = """# GPT, from scratch
-Train a small GPT on a text and watch it learn to write; then see how it chooses every word."""
+Train a small GPT on a text and watch it learn to write, then see how it chooses each token."""
 
 
 def build_app(store: ModelStore, runs: Runs, downloads: Jobs[Event] | None = None) -> gr.Blocks:
-    """The page over these models and runs. Nothing is kept in globals: several apps can live in one process.
+    """The page for these models and runs. There are no globals: one process can run several apps.
 
-    `downloads`: whoever passes it can close it in the end.
+    `downloads`: the caller closes it.
     """
     services = Services(store, runs, Limits() if is_public() else None, downloads=downloads or Jobs())
     page: gr.Blocks
@@ -66,7 +66,7 @@ def build_app(store: ModelStore, runs: Runs, downloads: Jobs[Event] | None = Non
 def _connect_fine_tune(
     services: Services, token: gr.BrowserState, tabs: gr.Tabs, models: ModelsTab, form: TrainForm
 ) -> None:
-    """The model becomes what the Train tab starts from, and its settings follow."""
+    """Make the model the Train tab's starting point, with its settings."""
 
     def choose(token: str, name: str | None) -> tuple[Any, Any]:
         with sentences():

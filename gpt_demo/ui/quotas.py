@@ -1,4 +1,4 @@
-"""What an anonymous visitor of a public server may ask for. On a private machine there are no limits."""
+"""Limits for anonymous visitors of a public server. On a private machine there are none."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def check_text(limits: Limits | None, text: str) -> None:
     """UserError where the text is too long."""
     if limits and len(text) > limits.characters:
         raise UserError(
-            f"This text has {len(text):,} characters; this public server takes up to {limits.characters:,}. "
-            "Cut it, or run the app on your own machine."
+            f"This text has {len(text):,} characters; this public server accepts up to {limits.characters:,}. "
+            "Shorten it, or run the app on your own machine."
         )
 
 
@@ -37,7 +37,7 @@ def check_config(limits: Limits | None, config: RunConfig) -> None:
     batch = config.train.batch_size * config.train.grad_accum_steps * length
     if batch > limits.tokens_per_step:
         raise UserError(
-            f"A step of this run reads {batch:,} tokens; this public server takes up to {limits.tokens_per_step:,}. "
+            f"A step of this run reads {batch:,} tokens; this public server allows up to {limits.tokens_per_step:,}. "
             f"Lower batch_size or {'window' if config.train.window else 'n_ctx'}."
         )
 
@@ -46,7 +46,7 @@ def check_length(limits: Limits | None, tokens: int) -> None:
     """UserError where too much is to be written at once."""
     if limits and tokens > limits.new_tokens:
         raise UserError(
-            f"This public server writes up to {limits.new_tokens:,} tokens at once; {tokens:,} were asked for."
+            f"This public server generates up to {limits.new_tokens:,} tokens at once, not {tokens:,}. Lower it."
         )
 
 
@@ -57,11 +57,11 @@ def check_runs(services: Services, token: str, *, resuming: bool = False) -> Non
         return
     folders = services.runs_of(token)
     if any(folder.status in ALIVE for folder in folders):
-        raise UserError("One of your runs is still going on. Stop it, or wait until it has ended.")
+        raise UserError("One of your runs is still running. Stop it, or wait until it has finished.")
     if len(folders) >= limits.runs and not resuming:
         raise UserError(f"This public server keeps {limits.runs} runs per visitor. Delete one in the Train tab first.")
     if services.runs.waiting() >= limits.waiting:
-        raise UserError("Too many runs are waiting for their turn. Come back in some minutes; nothing is lost.")
+        raise UserError("Too many runs are queued. Try again in a few minutes; nothing is lost.")
 
 
 def check_import(services: Services, token: str, unpacked: int) -> None:

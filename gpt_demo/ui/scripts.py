@@ -35,7 +35,7 @@ def route() -> Route:
     async def answer(request: Request) -> Response:
         script = scripts().get(request.path_params["name"])
         if script is None:
-            return Response("There is no such script.", 404)
+            return Response("Script not found.", 404)
         return Response(script, media_type="text/javascript", headers=FOREVER)
 
     return Route(f"/{folder()}/{{name:path}}", answer)

@@ -1,4 +1,4 @@
-"""What the page says to a visitor: the core's sentences, in the page's words."""
+"""Errors for visitors: the core's messages, with the page's names of settings."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _FIELD = re.compile(r"\b(an? )?(" + "|".join(name for name in EXPLANATIONS if "_
 
 
 def in_words(sentence: str) -> str:
-    """A sentence of the core with the settings called as the page calls them: n_ctx becomes "Context length"."""
+    """A message of the core with the page's names of settings: n_ctx becomes "Context length"."""
     return _FIELD.sub(lambda match: f'{match[1] or ""}"{EXPLANATIONS[match[2]][0]}"', sentence)
 
 
 @contextmanager
 def sentences(*, plain: bool = False) -> Iterator[None]:
-    """What a user caused is said to them in its own words, and not printed on the server.
+    """Show UserErrors to the visitor, without printing them on the server.
 
-    The page's messages are HTML, so what stands in them is escaped; `plain` is for programs.
+    The page's messages are HTML, so their text is escaped; `plain` is for programs.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the page is a view of, and who a visitor is: a secret token in their browser; its hash owns runs and models."""
+"""What the page shows, and its visitors: a secret token in the browser, whose hash owns runs and models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gpt_demo.store.store import ModelInfo, ModelStore, owner_key
 
 @dataclass(frozen=True)
 class Limits:
-    """What anonymous visitors may ask for on a public server."""
+    """Limits for anonymous visitors of a public server."""
 
     params: int = 30_000_000
     characters: int = 3_000_000
@@ -35,7 +35,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Services:
-    """What the page is a view of; made once by build_app and passed to every tab."""
+    """What the page shows; made once by build_app and passed to every tab."""
 
     store: ModelStore
     runs: Runs
@@ -49,7 +49,7 @@ class Services:
         return self.runs.list(owner(token), shared=not self.limits)
 
     def run(self, name: str | None, token: str | None) -> RunFolder:
-        """One of the visitor's runs; UserError where it is none of theirs."""
+        """One of the visitor's runs. Raises UserError if it is not theirs."""
         if not name:
             raise UserError("No run is chosen. Start one, or choose one from the list.")
         return self.runs.get(name, owner(token), shared=not self.limits)
@@ -59,7 +59,7 @@ class Services:
         return not self.store.is_starter(info) and (not self.limits or info.owner == owner(token) is not None)
 
     def work(self, folder: RunFolder, prepared: Prepared | None = None) -> None:
-        """Put the run to work, after the timing of steps that may be going on."""
+        """Start the run, after any timing of steps in progress."""
         with self.measuring:
             self.runs.start(folder, lambda f, stopping: train_job(f, self.store, stopping, prepared))
 
@@ -80,5 +80,5 @@ def ensure_token(token: str) -> str:
 
 
 def owner(token: str | None) -> str | None:
-    """Whose runs and models are meant; None before the page has loaded."""
+    """The owner of the visitor's runs and models; None before the page has loaded."""
     return owner_key(token) if token else None

@@ -1,4 +1,4 @@
-"""How the page looks: Gradio's own look, calmed down, and its styles."""
+"""The page's look: Gradio's theme, toned down, and its styles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 
 def theme() -> gr.themes.Base:
-    """One accent colour, system fonts, and contrast that meets WCAG AA in light and dark."""
+    """One accent color, system fonts, and contrast that meets WCAG AA in light and dark."""
     return gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=FONT, font_mono=MONO).set(
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
@@ -49,7 +49,7 @@ def theme() -> gr.themes.Base:
 
 
 def launch_options() -> dict[str, Any]:
-    """What `launch` needs besides where to listen."""
+    """The options of `launch`, except the address."""
     styles = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in STYLES)
     return {
         "theme": theme(),

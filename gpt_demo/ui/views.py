@@ -1,4 +1,4 @@
-"""Parts of the page that assets/page/views.js draws from JSON: what users and models wrote is text, never HTML."""
+"""Parts of the page that assets/page/views.js draws from JSON: texts of users and models are never HTML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpt_demo.ui import scripts
 from gpt_demo.ui.protocol.playground import Greeting
 from gpt_demo.ui.protocol.views import Shown
 
-# Constant on purpose: a template that named the value would run what stands in it.
+# Constant on purpose: a template with the value in it would run its content.
 _JS_ON_LOAD = """
 const root = element.querySelector(".view");
 MODULE.then(({ drawView }) => {
@@ -26,7 +26,7 @@ root.addEventListener("choose", (event) => trigger("select", event.detail));
 
 
 def view(name: str, data: Shown = None, *, elem_id: str, visible: bool = True) -> gr.HTML:
-    """A component that shows `data` as the view `name` of assets/page/views.js draws it."""
+    """A component that shows `data` with the view `name` of assets/page/views.js."""
     return gr.HTML(
         view_json(data),
         html_template='<div class="view"></div>',

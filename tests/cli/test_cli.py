@@ -309,23 +309,23 @@ def hall_of_mistakes(trained: tuple[Home, Result]) -> Home:
 MISTAKES = [
     ("", "required: COMMAND"),
     ("fly", "invalid choice: 'fly'"),
-    ("train", "Name the text file"),
+    ("train", "No text file is given"),
     ("train missing.txt", "missing.txt can't be read: No such file"),
     ("train folder.txt", "folder.txt can't be read: Is a directory"),
-    ("train .", "without an ending"),
+    ("train .", "without an extension"),
     ("train binary.txt", "binary data"),
     ("train picture.png", "is a .png file"),
-    ("train empty.txt", "holds no text"),
-    ("train blank.txt", "holds no text"),
+    ("train empty.txt", "contains no text"),
+    ("train blank.txt", "contains no text"),
     ("train short.txt --tokenizer bytes", "training text has 2 tokens, but n_ctx 128"),
     ("train text.txt missing.txt", "missing.txt can't be read"),
-    ("train text.txt --preset slow", "no preset called 'slow'"),
-    ("train text.txt --model nobody", "no model called 'nobody'. Available: starter, one"),
-    ("train text.txt --model broken", "no model called 'broken'"),
+    ("train text.txt --preset slow", "no preset named 'slow'"),
+    ("train text.txt --model nobody", "no model named 'nobody'. Available: starter, one"),
+    ("train text.txt --model broken", "no model named 'broken'"),
     ("train text.txt --model one --n-layer 3 --tokenizer bpe", "keeps that model's n_layer, tokenizer"),
-    ("train text.txt --name one", "already a model called one"),
-    ("train text.txt --name ../x", "can't be a name"),
-    ("train text.txt --name starter", "starter is kept for the model the app itself"),
+    ("train text.txt --name one", "already a model named one"),
+    ("train text.txt --name ../x", "is not a valid name"),
+    ("train text.txt --name starter", "starter is reserved for a model of the app"),
     ("train text.txt --wings 2", "unrecognized arguments: --wings 2"),
     ("train text.txt --n-lay 2", "unrecognized arguments: --n-lay 2"),
     ("train text.txt --n-layer", "expected one argument"),
@@ -352,19 +352,19 @@ MISTAKES = [
     ("train text.txt --tokenizer words", "must be one of gpt2"),
     ("train text.txt --n-vocab 3", "n_vocab is 3"),
     ("train text.txt --tokenizer bytes --n-embd 1000000 --n-head 1", "GB of memory"),
-    ("train --resume nobody", "no run called 'nobody'. Available: one"),
-    ("train --resume broken", "no run called 'broken'"),
+    ("train --resume nobody", "no run named 'nobody'. Available: one"),
+    ("train --resume broken", "no run named 'broken'"),
     ("train --resume odd", "n_layer is 'x'"),
     ("train --resume one", "raise max_steps above 6"),
     ("train --resume one --n-layer 3", "keeps its n_layer"),
-    ("train --resume one --name two", "leave FILE, --preset, --model and --name out"),
-    ("train --resume one --preset quick", "leave FILE, --preset, --model and --name out"),
-    ("train text.txt --resume one", "leave FILE, --preset, --model and --name out"),
+    ("train --resume one --name two", "omit FILE, --preset, --model and --name"),
+    ("train --resume one --preset quick", "omit FILE, --preset, --model and --name"),
+    ("train text.txt --resume one", "omit FILE, --preset, --model and --name"),
     ("train --resume", "expected one argument"),
-    ("train --resume ''", "no run called ''"),
+    ("train --resume ''", "no run named ''"),
     ("generate", "required: --model"),
-    ("generate --model nobody", "no model called 'nobody'"),
-    ("generate --model broken", "no model called 'broken'"),
+    ("generate --model nobody", "no model named 'nobody'"),
+    ("generate --model broken", "no model named 'broken'"),
     ("generate --model one --temperature nan", "temperature is nan"),
     ("generate --model one --temperature -1", "temperature is -1"),
     ("generate --model one --temperature warm", "invalid float value: 'warm'"),
@@ -385,8 +385,8 @@ MISTAKES = [
     ("evaluate --model one", "required: FILE"),
     ("evaluate --model one missing.txt", "missing.txt can't be read"),
     ("evaluate --model one folder.txt", "Is a directory"),
-    ("evaluate --model one empty.txt", "holds no text"),
-    ("evaluate --model nobody text.txt", "no model called 'nobody'"),
+    ("evaluate --model one empty.txt", "contains no text"),
+    ("evaluate --model nobody text.txt", "no model named 'nobody'"),
     ("models --wings", "unrecognized arguments: --wings"),
 ]
 
@@ -429,7 +429,7 @@ def test_a_run_that_somebody_works_on(home: Home) -> None:
     home.train("--name", "one")
     with home.run("one").working():
         result = home("train", "--resume", "one", "--max-steps", "9")
-    assert (result.code, result.err) == (2, "The run one is already going on.\n")
+    assert (result.code, result.err) == (2, "The run one is already running.\n")
 
 
 # Interrupted ----------------------------------------------------------------------------------------------------------
@@ -455,7 +455,7 @@ def test_an_interrupted_training_is_saved(home: Home, number: int, count: int, m
     monkeypatch.setattr(cli, "print_json", signalled(Stepped, number, count))
     result = home.train("--name", "one")
     assert result.code == 130
-    assert result.err == "Stopped; the model and its state are saved. Go on: train --resume one\n"
+    assert result.err == "Stopped; the model and its state are saved. To resume: train --resume one\n"
     assert result.kinds().count("stepped") == 4  # the step after the signal is measured, then saved
     assert signal.getsignal(number) is before
     assert home.run("one").status == "stopped"
@@ -494,7 +494,10 @@ def test_a_reader_that_has_had_enough(home: Home, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         patch.setattr(cli, "print_json", full)
         result = home.train("--name", "one")
-    assert (result.code, result.err) == (0, "Stopped; the model and its state are saved. Go on: train --resume one\n")
+    assert (result.code, result.err) == (
+        0,
+        "Stopped; the model and its state are saved. To resume: train --resume one\n",
+    )
     assert home.run("one").info["status"] == "stopped"
     assert load_model(home.path / "models" / "one")
     assert home("train", "--resume", "one").code == 0
@@ -592,7 +595,7 @@ def battered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_ctrl_c_saves_the_state(battered: dict[str, Any]) -> None:
     result = battered["interrupted"]
     assert result.code == 130
-    assert result.err.startswith("Stopped; the model and its state are saved. Go on: train --resume one\n")
+    assert result.err.startswith("Stopped; the model and its state are saved. To resume: train --resume one\n")
     assert battered["status"] == "stopped"
     last = [event["step"] for event in result.events if event["event"] == "stepped"][-1:]
     assert last in ([], [battered["kept"]])  # (its last lines may have been read before the signal)

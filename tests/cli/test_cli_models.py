@@ -23,7 +23,7 @@ from transformers import GPT2LMHeadModel
 
 import gpt_demo.download.files
 from gpt_demo.cli import models as commands_models
-from gpt_demo.cli.models import Words
+from gpt_demo.cli.models import ProgressPrinter
 from gpt_demo.download.files import DownloadFailed
 from gpt_demo.events import Converting, Downloading, Kept, Saved
 from gpt_demo.exchange.hub import REPOS, fetch_from_hub
@@ -136,11 +136,11 @@ MISTAKES = [
     ("import missing --name x", "There is no file or folder missing"),
     ("import text.txt --name x", "text.txt can't be imported"),
     ("import . --name x", "no config.json"),
-    ("import one --name one", "already a model called one"),
-    ("import one --name ../x", "can't be a name"),
+    ("import one --name one", "already a model named one"),
+    ("import one --name ../x", "is not a valid name"),
     ("import one --name gpt2-124M", "Choose another name"),
     ("export", "required: --model, --to"),
-    ("export --model nobody --to x", "no model called 'nobody'"),
+    ("export --model nobody --to x", "no model named 'nobody'"),
     ("export --model one --to text.txt", "text.txt is already there"),
     ("export --model one --to models", "models is already there"),
     ("export --model one --to text.txt/below", "text.txt"),
@@ -191,7 +191,7 @@ def test_ctrl_c_ends_the_job(words: str, number: int, home: Home, monkeypatch: p
     assert result.code == 130
     assert result.err.startswith("Stopped; ")
     assert result.err.count("\n") == 1
-    assert ("The same command goes on" in result.err) is words.startswith("download")
+    assert ("To resume" in result.err) is words.startswith("download")
     assert len(result.events) == 1
     assert closed == [True]
     assert signal.getsignal(signal.SIGTERM) is before
@@ -202,7 +202,7 @@ def test_ctrl_c_during_a_download_and_the_same_command_again(hub: HubServer, hom
     path, folder = hub.cdn_path("model.safetensors"), home.path / "downloads" / "gpt2-124M-huggingface"
     hub.cdn.faults[path] = [Fault(cut=500_000)]
     hub.cdn.always[path] = Fault(cut=0)
-    with pytest.raises(DownloadFailed, match="500,000 bytes that have come are kept"):
+    with pytest.raises(DownloadFailed, match="500,000 bytes already downloaded are kept"):
         list(fetch_from_hub("124M", folder))
     hub.cdn.always[path] = Fault(stall=0)
     command = [sys.executable, "-m", "gpt_demo", "download", "124M", "--source", "huggingface", "--json"]
@@ -213,7 +213,7 @@ def test_ctrl_c_during_a_download_and_the_same_command_again(hub: HubServer, hom
     first.send_signal(signal.SIGINT)
     _, err = first.communicate()
     assert first.returncode == 130
-    assert err.startswith("Stopped; what has come is kept. The same command goes on there: download 124M")
+    assert err.startswith("Stopped; the partial download is kept. To resume: download 124M")
     assert "Traceback" not in err
     assert "gpt2-124M" not in home("models").out
     hub.cdn.always.clear()
@@ -236,10 +236,10 @@ def said(events: list[Any], capsys: pytest.CaptureFixture[str], seconds: float =
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(commands_models.time, "monotonic", lambda: seconds * next(clock))
         patch.setattr(sys.stdout, "isatty", lambda: tty)
-        words = Words()
+        printer = ProgressPrinter()
         for event in events:
-            words.show(event)
-        words.end_line()
+            printer.show(event)
+        printer.end_line()
     return capsys.readouterr().out
 
 

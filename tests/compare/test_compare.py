@@ -102,7 +102,7 @@ def test_a_last_part_of_one_token_is_refused(tiny: Any) -> None:
     text = "ab " * 24 + "\n" * 8
     merges = ["\u010a \u010a", "\u010a\u010a \u010a\u010a", "\u010a\u010a\u010a\u010a \u010a\u010a\u010a\u010a"]
     tokenizer = Tokenizer.from_dict({"format": "gpt_demo", "kind": "bpe", "merges": merges})
-    with pytest.raises(UserError, match="less than two tokens for x"):
+    with pytest.raises(UserError, match="fewer than two tokens for x"):
         list(losses(["x"], lambda _: (tiny(n_vocab=tokenizer.n_vocab), tokenizer), text))
 
 

@@ -100,7 +100,7 @@ def test_distributions_that_share_nothing_differ_by_ln_2() -> None:
 
 def test_too_little_and_too_much_text_is_said(tiny: Any) -> None:
     model = tiny().eval(), byte_level()
-    with pytest.raises(UserError, match="has 0 tokens; from 1 to 1,024"):
+    with pytest.raises(UserError, match="has 0 tokens; 1 to 1,024"):
         whole(model, model, "")
     with pytest.raises(UserError, match="has 1,025 tokens"):
         whole(model, model, "x" * (MOST_TOKENS + 1))

@@ -96,11 +96,11 @@ def test_a_precision_that_does_not_fit_is_refused_and_the_others_are_measured(st
 
 
 def test_what_is_not_there_is_said_at_the_call(store: ModelStore, tiny: Tiny) -> None:
-    with pytest.raises(UserError, match="There is no model called 'x'"):
+    with pytest.raises(UserError, match="There is no model named 'x'"):
         measure_precisions(store, "x", STORY)
     model = tiny()
     store.save("theirs", model.config, model.state_dict(), make("bytes"), {"owner": owner_key("a")})
-    with pytest.raises(UserError, match="There is no model called 'theirs'"):
+    with pytest.raises(UserError, match="There is no model named 'theirs'"):
         measure_precisions(store, "theirs", STORY, owner_key("b"))
 
 

@@ -290,7 +290,7 @@ def test_bad_numbers_of_tokens_are_refused_at_the_call(n: Any) -> None:
 
 @pytest.mark.parametrize("bad", [-1, 257])
 def test_tokens_outside_of_the_vocabulary_are_refused_at_the_call(bad: int) -> None:
-    with pytest.raises(UserError, match=f"Token {bad} is outside of the model's vocabulary of 257"):
+    with pytest.raises(UserError, match=f"Token {bad} is outside the model's vocabulary of 257"):
         generate(peaked(), TOKENIZER, [1, bad], GREEDY)
 
 
@@ -317,7 +317,7 @@ def test_bad_sampling_gets_a_sentence(bad: dict[str, Any]) -> None:
 
 
 def test_a_draw_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(UserError, match=r"There is no draw called 'dice'. Available: darts, multinomial."):
+    with pytest.raises(UserError, match=r"There is no draw named 'dice'. Available: darts, multinomial."):
         Sampling(draw="dice")  # type: ignore[arg-type]
 
 

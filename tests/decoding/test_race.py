@@ -248,8 +248,8 @@ def test_with_greedy_decoding_only_the_repetition_penalty_applies(greedy: dict[s
 @pytest.mark.parametrize(
     ("record", "sentence"),
     [
-        ({"steps": [{"name": "top_q", "value": 1}]}, "no step called 'top_q'"),
-        ({"steps": [{"name": "x" * 1000, "value": 1}]}, "no step called"),
+        ({"steps": [{"name": "top_q", "value": 1}]}, "no step named 'top_q'"),
+        ({"steps": [{"name": "x" * 1000, "value": 1}]}, "no step named"),
         ({"steps": [{"name": "top_k", "value": -1}]}, "top_k is -1"),
         ({"greedy": True, "steps": [{"name": "top_k", "value": -1}]}, "top_k is -1"),
         ({"steps": [{"name": "top_p", "value": 1.5}]}, "top_p is 1.5"),

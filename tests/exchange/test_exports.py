@@ -158,6 +158,6 @@ def test_what_a_gguf_can_not_hold(
     store.save("one", model.config, model.state_dict(), Tokenizer.from_dict({"format": "gpt_demo", **own}), {})
     with pytest.raises(UserError, match=sentence):
         list(export_model(store, "one", tmp_path / "out", form="gguf"))
-    with pytest.raises(UserError, match=r"no format called 'onnx'\. Choose one of transformers, book, gguf"):
+    with pytest.raises(UserError, match=r"no format named 'onnx'\. Choose one of transformers, book, gguf"):
         list(export_model(store, "one", tmp_path / "out", form="onnx"))
     assert not (tmp_path / "out").exists()

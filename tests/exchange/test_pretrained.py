@@ -164,7 +164,7 @@ def test_no_room_for_the_converted_file(hub: HubServer, store: ModelStore, monke
     monkeypatch.setattr("gpt_demo.paths.free_space", lambda folder: 1000)
     monkeypatch.setattr(gpt_demo.exchange.hub, "fetch_all", lambda files, folder: iter(()))
     shutil.copytree(hub.repos[REPOS["124M"]], downloads_folder(store, "124M", "huggingface"))
-    with pytest.raises(UserError, match=r"The model takes \d\.\d MB of disk, and 0\.0 MB are free"):
+    with pytest.raises(UserError, match=r"The model needs \d\.\d MB of disk space, but only 0\.0 MB are free"):
         list(download_model(store, "124M", "huggingface"))
     assert nothing_half_done(store)
 
@@ -189,7 +189,7 @@ def test_a_model_of_the_hub_by_its_id(hub: HubServer, store: ModelStore, tmp_pat
     assert tokenizer.end_of_text == 10
     hub.requests.clear()
     assert kinds(list(download_model(store, "some-one/Tiny.model", "huggingface"))) == ["saved", "finished"]
-    with pytest.raises(UserError, match=r"already a model called Tiny\.model"):
+    with pytest.raises(UserError, match=r"already a model named Tiny\.model"):
         list(download_model(store, "other/Tiny.model", "huggingface"))
     with pytest.raises(UserError, match="Choose huggingface as the source"):
         list(download_model(store, "some-one/Tiny.model", "openai"))
@@ -226,7 +226,7 @@ def test_ids_that_the_hub_does_not_have(hub: HubServer, store: ModelStore, tmp_p
     hub.repos["some/one"] = tmp_path / "repo"
     with pytest.raises(DownloadFailed, match="some/one holds no weights that can be read here"):
         list(download_model(store, "some/one", "huggingface"))
-    with pytest.raises(UserError, match="is kept for the model the app itself provides"):
+    with pytest.raises(UserError, match="is reserved for a model of the app"):
         list(download_model(store, "some/starter", "huggingface"))
 
 
@@ -370,7 +370,7 @@ def test_this_apps_own_download(store: ModelStore, tiny: Tiny, tmp_path: Path) -
     private = ModelStore(store.home, starter=None)
     assert names(private) == []
     assert list(export_model(private, "two", tmp_path / "out", owner="somebody"))
-    with pytest.raises(UserError, match="no model called"):
+    with pytest.raises(UserError, match="no model named"):
         list(export_model(private, "two", tmp_path / "other"))
 
 
@@ -394,7 +394,7 @@ def test_a_name_that_is_taken_meanwhile(store: ModelStore, tiny: Tiny, tmp_path:
     events = import_model(store, save_folder(tmp_path, tiny(seed=2)), "one")
     next(events)
     store.save("one", model.config, model.state_dict(), byte_level(), {})
-    with pytest.raises(UserError, match="already a model called one"):
+    with pytest.raises(UserError, match="already a model named one"):
         list(events)
     assert torch.equal(store.load("one")[0].wte.weight, model.wte.weight)
 

@@ -19,7 +19,7 @@ import gpt_demo.runs.keeping
 from gpt_demo.errors import UserError
 from gpt_demo.events import Evaluated, Event, Finished, Sampled, Saved, Started, Stepped
 from gpt_demo.runs.folder import RunFolder
-from gpt_demo.runs.keeping import export_model, keep_model, offered_model
+from gpt_demo.runs.keeping import export_model, offered_model, store_model
 from gpt_demo.runs.recipes import (
     create_run,
     extend_run,
@@ -246,7 +246,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_state(home: Home) -> None:
     assert "learning_rate" in folder.message
     done = len(steps(run.events))
     assert latest(folder.path) == folder.path / f"checkpoint-{done}"
-    assert keep_model(folder, home.store).exists()
+    assert store_model(folder, home.store).exists()
 
 
 def test_a_finished_run_can_be_made_longer(home: Home) -> None:
@@ -267,7 +267,7 @@ def test_a_finished_run_takes_more_steps(home: Home) -> None:
     assert folder.history().finished.reason == "patience"  # type: ignore[union-attr]
     done = folder.history().steps_done
     assert done < 6
-    with pytest.raises(UserError, match=r"no longer fell\. To go on, set patience to 0"):
+    with pytest.raises(UserError, match=r"no longer fell\. To continue, set patience to 0"):
         resume_run(folder)
     extend_run(folder, 7)
     events = [event for event in home.train(folder) if isinstance(event, Stepped)]
@@ -324,13 +324,13 @@ def test_a_run_that_is_done(home: Home) -> None:
     run = home.runs.start(folder, home.job)
     run.join(30)
     for changes in ({}, {"max_steps": 6}, {"max_steps": 3}):
-        with pytest.raises(UserError, match=r"has done all its 6 steps\. To go on, raise max_steps above 6"):
+        with pytest.raises(UserError, match=r"has completed all 6 steps\. To continue, raise max_steps above 6"):
             resume_run(folder, changes)
 
 
 def test_settings_that_stay(home: Home) -> None:
     folder = home.run("one")
-    with pytest.raises(UserError, match=r"keeps its learning_rate, n_layer\. What may change: .*max_steps"):
+    with pytest.raises(UserError, match=r"keeps its learning_rate, n_layer\. These may change: .*max_steps"):
         resume_run(folder, {"n_layer": 2, "learning_rate": 1.0, "max_steps": 9})
     with pytest.raises(UserError, match="keeps its wings"):
         resume_run(folder, {"wings": 2})
@@ -340,7 +340,7 @@ def test_settings_that_stay(home: Home) -> None:
 
 def test_a_run_that_is_going_on_is_left_alone(home: Home) -> None:
     folder = home.run("one")
-    with folder.working(), pytest.raises(UserError, match="already going on"):
+    with folder.working(), pytest.raises(UserError, match="already running"):
         resume_run(folder, {"max_steps": 99})
     assert folder.info["config"]["train"]["max_steps"] == 6
 
@@ -420,13 +420,13 @@ def test_names_are_chosen_so_that_nothing_is_overwritten(home: Home) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("one", "already a model called one"),
-        ("two", "already a model called two-best"),
-        ("three", "already a run called three"),
-        ("starter", "starter is kept for the model the app itself"),
+        ("one", "already a model named one"),
+        ("two", "already a model named two-best"),
+        ("three", "already a run named three"),
+        ("starter", "starter is reserved for a model of the app"),
         ("four-best", "end in -best"),
         ("x" * 60, "up to 59 letters"),
-        ("../x", "can't be a name"),
+        ("../x", "is not a valid name"),
     ],
 )
 def test_names_that_can_not_be_had(home: Home, name: str, sentence: str) -> None:
@@ -441,7 +441,7 @@ def test_names_that_can_not_be_had(home: Home, name: str, sentence: str) -> None
 def test_the_longest_name(home: Home) -> None:
     name = "x" * 59
     train_until(home, home.run(name), after(4))
-    keep_model(home.runs.get(name), home.store)
+    store_model(home.runs.get(name), home.store)
     assert name in names(home)
 
 
@@ -521,11 +521,11 @@ def test_a_window_may_be_longer_than_the_presets_context(home: Home) -> None:
 
 
 def test_parents_that_can_not_be_had(home: Home) -> None:
-    with pytest.raises(UserError, match="no model called 'parent'"):
+    with pytest.raises(UserError, match="no model named 'parent'"):
         home.run("child", base="parent")
     folder = home.run("parent", owner="anna")
     home.train(folder)
-    with pytest.raises(UserError, match="no model called 'parent'"):
+    with pytest.raises(UserError, match="no model named 'parent'"):
         home.run("child", owner="ben", base="parent")
 
 
@@ -577,17 +577,17 @@ def test_the_best_model_is_kept_too_if_it_is_another(home: Home) -> None:
     folder = home.run("one", owner=owner_key("secret"))
     train_until(home, folder, after(4))
     make_best(folder, 4)
-    keep_model(folder, home.store)
+    store_model(folder, home.store)
     assert {info.name for info in home.store.list(owner_key("secret"))} == {"one"}
     make_best(folder, 2)
-    keep_model(folder, home.store)
+    store_model(folder, home.store)
     infos = {info.name: info for info in home.store.list(owner_key("secret"))}
     assert set(infos) == {"one", "one-best"}
     assert infos["one"].about["step"] == 4
     assert (infos["one-best"].about["step"], infos["one-best"].about["val_loss"]) == (2, 1.25)
     train_until(home, folder, after(5))
     make_best(folder, 5)  # the run went on to a new best, which is its end
-    keep_model(folder, home.store)
+    store_model(folder, home.store)
     assert {info.name for info in home.store.list(owner_key("secret"))} == {"one"}
 
 
@@ -611,7 +611,7 @@ def test_what_is_told_about_a_model(home: Home) -> None:
 def test_nothing_to_keep(home: Home) -> None:
     folder = home.run("one")
     with pytest.raises(UserError, match="has not saved anything yet"):
-        keep_model(folder, home.store)
+        store_model(folder, home.store)
     with pytest.raises(UserError, match="has not saved anything yet"):
         export_model(folder, home.path / "out", for_transformers=False)
 
@@ -628,10 +628,10 @@ def test_keeping_while_the_run_saves(home: Home, monkeypatch: pytest.MonkeyPatch
         return read(folder, *file)
 
     monkeypatch.setattr(gpt_demo.runs.keeping, "plain_weights", vanish)
-    assert keep_model(folder, home.store) == home.store.folder("one")
+    assert store_model(folder, home.store) == home.store.folder("one")
     monkeypatch.setattr(gpt_demo.runs.keeping, "plain_weights", lambda folder: read(folder / "gone"))
     with pytest.raises(UserError, match="Stop the run and try again"):
-        keep_model(folder, home.store)
+        store_model(folder, home.store)
 
 
 def test_export(home: Home) -> None:

@@ -276,9 +276,9 @@ def test_two_processes_never_work_on_one_run(runs: Runs, other_process: Any) -> 
     folder = runs.create("a", None, {})
     process = other_process(folder)
     assert folder.status == "running"
-    with pytest.raises(UserError, match="already going on"):
+    with pytest.raises(UserError, match="already running"):
         runs.start(folder, Script())
-    with pytest.raises(UserError, match="already going on"), folder.working():
+    with pytest.raises(UserError, match="already running"), folder.working():
         pass
     with pytest.raises(UserError, match="Another process"):
         runs.delete("a")
@@ -294,7 +294,7 @@ def test_two_processes_never_work_on_one_run(runs: Runs, other_process: Any) -> 
 def test_one_process_does_not_start_a_run_twice(runs: Runs) -> None:
     script = Script(permits=0)
     run = start(runs, script)
-    with pytest.raises(UserError, match="already going on"):
+    with pytest.raises(UserError, match="already running"):
         runs.start(run.folder, Script())
     script.let(3)
     run.join(PATIENCE)
@@ -414,7 +414,7 @@ def test_delete_while_running(runs: Runs) -> None:
     assert not run.alive
     assert not list(runs.home.iterdir())
     assert runs.list() == []
-    with pytest.raises(UserError, match="no run called 'a'"):
+    with pytest.raises(UserError, match="no run named 'a'"):
         runs.get("a")
     assert start(runs, Script(), "a").folder.path.exists()  # the name is free again
 
@@ -443,7 +443,7 @@ def test_hostile_names(runs: Runs, name: str) -> None:
 
 def test_a_name_is_taken_once(runs: Runs) -> None:
     folder = runs.create("a", None, {"text.txt": "one\r\ntwo"})
-    with pytest.raises(UserError, match="already a run called a"):
+    with pytest.raises(UserError, match="already a run named a"):
         runs.create("a", "somebody else", {"text.txt": "other"})
     assert (folder.path / "text.txt").read_bytes() == b"one\r\ntwo"
     assert [path.name for path in runs.home.iterdir()] == ["a"]
@@ -488,7 +488,7 @@ def test_owners_do_not_see_each_other(runs: Runs) -> None:
     assert [folder.name for folder in runs.list()] == ["of-all"]
     for owner in (ben, None, "", "anna's secret"):
         for use in (runs.get, runs.delete):
-            with pytest.raises(UserError, match="no run called 'of-anna'") as error:
+            with pytest.raises(UserError, match="no run named 'of-anna'") as error:
                 use("of-anna", owner)
             assert "of-anna," not in str(error.value)
     assert runs.get("of-anna", anna).info["owner"] == anna

@@ -237,7 +237,7 @@ def test_damaged_description(store: ModelStore, model: GPT, change: dict[str, An
     record = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(record | change))
     if change != {"about": []}:
-        with pytest.raises(UserError, match="no readable model"):
+        with pytest.raises(UserError, match="not contain a readable model"):
             read_description(folder)
     else:
         assert read_description(folder)[1] == {}
@@ -317,7 +317,7 @@ def test_what_can_not_fit_is_refused_and_nothing_given_up(tmp_path: Path, model:
         store.load("two")
     assert store.load("one")[0] is kept, "in the precision it is in memory in"
     store.memory.budget = needed["bf16"] - 1
-    with pytest.raises(UserError, match="Of the GPT-2 sizes this machine has room for none"):
+    with pytest.raises(UserError, match="GPT-2 sizes that fit: none"):
         store.load("two", precision="int8")
 
 
@@ -329,7 +329,7 @@ def test_unload_gives_the_memory_back(store: ModelStore, model: GPT) -> None:
     gc.collect()
     assert gone() is None
     assert store.memory.reserved() == 0
-    with pytest.raises(UserError, match="no model called 'two'"):
+    with pytest.raises(UserError, match="no model named 'two'"):
         store.unload("two")
 
 
@@ -421,7 +421,7 @@ def test_owners_do_not_see_each_other(store: ModelStore, model: GPT) -> None:
     assert set(names(store, anna)) == {"of-all", "of-anna"}
     for use in (store.get, store.load, store.delete):
         for owner in (None, ben, "", "anna's secret"):
-            with pytest.raises(UserError, match="no model called 'of-anna'") as error:
+            with pytest.raises(UserError, match="no model named 'of-anna'") as error:
                 use("of-anna", owner)
             assert "of-anna," not in str(error.value)
     store.load("of-anna", anna)
@@ -457,14 +457,14 @@ def test_nobody_takes_the_starters_place(with_starter: ModelStore, tiny: Tiny) -
     assert names(with_starter) == names(with_starter, "somebody") == ["starter"]
     assert torch.equal(with_starter.load("starter", "somebody")[0].wte.weight, tiny(seed=7).wte.weight)
     for name in ("starter", "gpt2-124M", "gpt2-1558M"):
-        with pytest.raises(UserError, match=f"{name} is kept for the model the app itself provides"):
+        with pytest.raises(UserError, match=f"{name} is reserved for a model of the app"):
             with_starter.check_free(name)
 
 
 def test_check_free(store: ModelStore, model: GPT) -> None:
     store.check_free("one")
     save(store, "one", model, owner="somebody")
-    with pytest.raises(UserError, match="already a model called one"):
+    with pytest.raises(UserError, match="already a model named one"):
         store.check_free("one")
 
 

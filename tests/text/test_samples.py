@@ -85,7 +85,7 @@ def test_a_damaged_copy_is_fetched_again(server: Server, right: str, tmp_path: P
 @pytest.mark.parametrize("content", [b"", b"<html>Sign in</html>", b"\xff\xfe"])
 def test_another_text_is_refused(content: bytes, server: Server, tmp_path: Path) -> None:
     server.content = content
-    with pytest.raises(UserError, match=r"127\.0\.0\.1 sent is not the expected text"):
+    with pytest.raises(UserError, match=r"127\.0\.0\.1 is not the expected text"):
         the_verdict(tmp_path, server.url)
     assert not (tmp_path / "downloads").exists()
 

@@ -350,7 +350,7 @@ def test_too_many_merges_are_refused() -> None:
 def test_make_knows_four_kinds() -> None:
     assert make("bpe", STORY, 300).n_vocab == 300
     assert make("gpt2") is gpt2()
-    with pytest.raises(UserError, match="Choose one of gpt2, cl100k_base, bpe, bytes"):
+    with pytest.raises(UserError, match="Available: gpt2, cl100k_base, bpe, bytes"):
         make("words")
     with pytest.raises(UserError, match="learned from a text"):
         make("bpe")

@@ -213,9 +213,9 @@ def test_a_whole_number_may_come_as_a_float() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(UserError, match="no setting called layers, wings"):
+    with pytest.raises(UserError, match="no setting named layers, wings"):
         preset("quick", {"wings": 2, "layers": 3})
-    with pytest.raises(UserError, match=r"no preset called 'slow'\. Available: quick, book, steps"):
+    with pytest.raises(UserError, match=r"no preset named 'slow'\. Available: quick, book, steps"):
         preset("slow")
 
 

@@ -119,7 +119,7 @@ def test_a_run_can_be_stopped_while_it_goes_on(app: App, client: Client, monkeyp
 def test_the_wrong_owner_sees_nothing(app: App, client: Client, endpoint: str, owner: str) -> None:
     if not (app.runs.home / "secret").exists():
         app.created("secret", owner=owner_key(SOMEBODY))
-    with pytest.raises(AppError, match="owner is empty" if not owner else "There is no run called 'secret'"):
+    with pytest.raises(AppError, match="owner is empty" if not owner else "There is no run named 'secret'"):
         call(client, endpoint, run="secret", owner=owner)
     assert call(client, "run_status", run="secret", owner=SOMEBODY)["status"] == "paused"
 
@@ -127,20 +127,20 @@ def test_the_wrong_owner_sees_nothing(app: App, client: Client, endpoint: str, o
 @pytest.mark.parametrize(
     ("endpoint", "inputs", "sentence"),
     [
-        ("generate", {"model": "nobody"}, "There is no model called 'nobody'"),
-        ("generate", {"model": "../model"}, "There is no model called"),
+        ("generate", {"model": "nobody"}, "There is no model named 'nobody'"),
+        ("generate", {"model": "../model"}, "There is no model named"),
         ("generate", {"model": "model", "temperature": -1}, "temperature"),
         ("generate", {"model": "model", "temperature": "hot"}, "temperature is 'hot'; it must be a number"),
         ("generate", {"model": "model", "top_k": 1.5}, "top_k is 1.5; it must be a whole number"),
-        ("generate", {"model": "model", "prompt": 7}, "prompt is 7; it must be a text"),
-        ("generate", {"model": None}, "model is None; it must be a text"),
+        ("generate", {"model": "model", "prompt": 7}, "prompt is 7; it must be a string"),
+        ("generate", {"model": None}, "model is None; it must be a string"),
         ("next_token_distribution", {"model": "model", "top_n": None}, "top_n is None"),
         ("next_token_distribution", {"model": "model", "top_p": 2}, "top_p"),
         ("train", {"text": ""}, "The text is empty"),
         ("train", {"text": "too short"}, "The training text has 8 tokens, but n_ctx 16 needs at least 17"),
-        ("train", {"text": 5}, "text is 5; it must be a text"),
-        ("train", {"text": "x" * 999, "preset": "slow"}, "There is no preset called 'slow'"),
-        ("train", {"text": "x" * 999, "name": "<b>"}, "'<b>' can't be a name"),
+        ("train", {"text": 5}, "text is 5; it must be a string"),
+        ("train", {"text": "x" * 999, "preset": "slow"}, "There is no preset named 'slow'"),
+        ("train", {"text": "x" * 999, "name": "<b>"}, "'<b>' is not a valid name"),
         ("train", {"text": "x" * 999, "name": "model"}, "There is already a"),
         ("run_status", {"run": ["x"], "owner": SOMEBODY}, "run is"),
     ],

@@ -24,7 +24,7 @@ LIMITS = Limits(params=6_000, steps=10, tokens_per_step=64)
         ({"n_embd": 16}, "This model has"),
         ({"n_embd": 16, "trainable": "last_blocks", "last_blocks": 1}, "This model has"),
         ({"trainable": "lora", "lora_rank": 80}, "trains up to 6,000 parameters. Lower lora_rank"),
-        ({"batch_size": 9}, "reads 72 tokens; this public server takes up to 64. Lower batch_size or n_ctx"),
+        ({"batch_size": 9}, "reads 72 tokens; this public server allows up to 64. Lower batch_size or n_ctx"),
         ({"batch_size": 9, "n_ctx": 16, "window": 8}, "reads 72 tokens; .* Lower batch_size or window"),
         ({"max_steps": 11}, "trains up to 10 steps"),
     ],
@@ -56,6 +56,6 @@ def test_a_run_without_an_owner_is_nobodys_on_a_public_server(token: str | None,
     assert [folder.name for folder in public.runs_of(token)] == own
     assert sorted(folder.name for folder in private.runs_of(token)) == ["servers", *own]
     assert private.run("servers", token).name == "servers"
-    with pytest.raises(UserError, match="no run called 'servers'") as error:
+    with pytest.raises(UserError, match="no run named 'servers'") as error:
         public.run("servers", token)
     assert f"Available: {own[0] if own else 'none yet'}." in str(error.value)

@@ -1,4 +1,4 @@
-"""The Compare tab's "Token by token": where two models find one text more or less probable."""
+"""The Compare tab's "Token by token": where two models differ on one text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_CHARACTERS = 20_000  # read before the models are loaded; the core then cou
 
 
 class TokenByToken:
-    """Two models and a text on the left; the coloured text on the right, drawn by assets/compare/contrast.js."""
+    """Two models and a text on the left; the colored text on the right, drawn by assets/compare/contrast.js."""
 
     def __init__(self, services: Services, token: gr.BrowserState, turns: Turns) -> None:
         self.services = services
@@ -34,7 +34,7 @@ class TokenByToken:
                     self.second = gr.Dropdown([], label="Second model", elem_id="contrast-second", min_width=150)
                 self.text = gr.Textbox(
                     ready_text(), label="Text", lines=8, max_lines=16, elem_id="contrast-text",
-                    info=f"up to {MOST_TOKENS:,} tokens; at first a part of the story that the starter has not seen",
+                    info=f"up to {MOST_TOKENS:,} tokens; default: story text the starter was not trained on",
                 )  # fmt: skip
                 self.work = Work("contrast", "Compare both", turns)
                 self.note = view("table", elem_id="contrast-note")
@@ -55,7 +55,7 @@ class TokenByToken:
         if not first or not second:
             raise UserError(NEED_TWO)
         if first == second:
-            raise UserError(f"{first} does not differ from itself. Choose two models.")
+            raise UserError(f"Both models are {first}. Choose two different models.")
         if len(text or "") > MOST_CHARACTERS:
             raise UserError(f"The text has {len(text):,} characters; up to {MOST_TOKENS:,} tokens can be compared.")
         names = first, second
@@ -73,7 +73,7 @@ class TokenByToken:
 
 
 def ready_text() -> str:
-    """The longest paragraph of the sample story's last tenth: the starter has learned from the other nine."""
+    """The longest paragraph of the sample story's last tenth; the starter was trained on the rest."""
     story = sample_story()
     return max(story[int(0.9 * len(story)) :].split("\n\n")[1:], key=len)
 

@@ -1,4 +1,4 @@
-"""The Compare tab's "Same text": how well several models predict one text."""
+"""The Compare tab's "Same text": the losses of several models on one text."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class SameText:
             with gr.Column(scale=4, min_width=320):
                 self.models = model_boxes("losses-models")
                 self.source = gr.Radio(
-                    [SAMPLE, VERDICT, PASTE], value=SAMPLE, label="Text", info="that every model is to predict",
+                    [SAMPLE, VERDICT, PASTE], value=SAMPLE, label="Text", info="the text all models predict",
                     elem_id="losses-source",
                 )  # fmt: skip
                 self.pasted = gr.Textbox(
                     label="Your text", lines=6, max_lines=12, visible=False, elem_id="losses-pasted",
-                    info=f"its first {MOST_CHARACTERS:,} characters are measured",
+                    info=f"only the first {MOST_CHARACTERS:,} characters are used",
                 )  # fmt: skip
                 self.work = Work("losses", "Measure", turns)
             with gr.Column(scale=8, min_width=320):
@@ -67,7 +67,7 @@ class SameText:
         """Status, table and its rows, again for every model; in between the status alone."""
         models = chosen_models(self.services, token, names)
         if source == VERDICT:
-            yield status("Fetching The Verdict."), *SKIP
+            yield status("Downloading The Verdict."), *SKIP
         text = self._text(source, pasted)
         sheet = Sheet(source, text)
         load = sheet.watching(loader(self.services, token))
@@ -76,8 +76,8 @@ class SameText:
         for i, info in enumerate(models):
             yield status(f"Loading {info.name}.", i / len(models), troubles=troubles), *sheet.shown()
             try:
-                for event, told in self._measured(sheet, losses([info.name], load, sheet.text), info):
-                    yield status(told, (i + event.done / event.total) / len(models), troubles=troubles), *SKIP
+                for event, line in self._measured(sheet, losses([info.name], load, sheet.text), info):
+                    yield status(line, (i + event.done / event.total) / len(models), troubles=troubles), *SKIP
             except UserError as error:
                 troubles.append(f"{info.name}: {in_words(str(error))}")
         yield status(f"Done: {len(sheet.rows)} of {len(models)} models.", 1.0, "done", troubles), *sheet.shown()
@@ -95,7 +95,7 @@ class SameText:
     def _measured(
         sheet: Sheet, events: Iterator[Measuring | Compared], info: ModelInfo
     ) -> Iterator[tuple[Measuring, str]]:
-        """Put the result into the sheet; what to tell meanwhile."""
+        """Put the result into the sheet; events and status lines on the way."""
         pace = Pace()
         for event in events:
             if isinstance(event, Compared):

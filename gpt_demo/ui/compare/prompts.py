@@ -1,4 +1,4 @@
-"""The Compare tab's "Same prompts": how several models go on with the same beginnings."""
+"""The Compare tab's "Same prompts": how several models continue the same prompts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gpt_demo.ui.views import view, view_json
 MOST_PROMPTS = 50
 MOST_CHARACTERS = 500
 MOST_NEW_TOKENS = 100
-GREEDY, DRAWN = "Always the most probable", "Drawn by chance"
+GREEDY, DRAWN = "Greedy", "Sampling"
 
 
 class SamePrompts:
@@ -53,7 +53,11 @@ class SamePrompts:
                 precision=0, min_width=150, elem_id="prompts-tokens",
             )  # fmt: skip
         self.choice = gr.Radio(
-            [GREEDY, DRAWN], value=GREEDY, label="Next token", info="how each is chosen", elem_id="prompts-choice"
+            [GREEDY, DRAWN],
+            value=GREEDY,
+            label="Decoding",
+            info="greedy: always the most probable token",
+            elem_id="prompts-choice",
         )
         with gr.Row(elem_classes="settings", visible=False) as self.chance:
             self.temperature = gr.Number(
@@ -61,7 +65,7 @@ class SamePrompts:
                 maximum=STEPS["temperature"].high, min_width=150, elem_id="prompts-temperature",
             )  # fmt: skip
             self.seed = gr.Number(
-                0, label="Seed", info="the same seed, the same text", minimum=0, maximum=LARGEST_SEED, precision=0,
+                0, label="Seed", info="the same seed gives the same text", minimum=0, maximum=LARGEST_SEED, precision=0,
                 min_width=150, elem_id="prompts-seed",
             )  # fmt: skip
 
@@ -88,8 +92,8 @@ class SamePrompts:
                 for event in complete([name], loader(self.services, token), prompts, count, sampling):
                     sheet.add(event)
                     if pace.due():
-                        told = f"{name}: prompt {event.prompt + 1} of {len(prompts)}"
-                        yield status(told, sheet.fraction, troubles=troubles), sheet.data()
+                        line = f"{name}: prompt {event.prompt + 1} of {len(prompts)}"
+                        yield status(line, sheet.fraction, troubles=troubles), sheet.data()
             except UserError as error:
                 troubles.append(f"{name}: {in_words(str(error))}")
                 sheet.give_up(name)
@@ -111,12 +115,12 @@ def read_prompts(text: str) -> list[str]:
 
 def _drawn(temperature: float | None, seed: int | None) -> Sampling:
     if not temperature or seed is None:
-        raise UserError('Drawing by chance needs a "Temperature" above 0 and a "Seed".')
+        raise UserError('Sampling needs a "Temperature" above 0 and a "Seed".')
     return Sampling(temperature=temperature, seed=seed)
 
 
 class Sheet:
-    """The cells that have come."""
+    """The results so far."""
 
     def __init__(self, models: list[str], prompts: list[str]) -> None:
         self.models = models

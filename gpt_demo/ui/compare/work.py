@@ -30,7 +30,7 @@ UNCHANGED: Row = (gr.skip(), gr.skip())
 
 
 class Pace:
-    """When the page is to be told: at most every UPDATE_SECONDS."""
+    """Limits updates of the page to one every UPDATE_SECONDS."""
 
     def __init__(self) -> None:
         self._told = time.monotonic()
@@ -63,11 +63,11 @@ class Work:
         skipped = [gr.skip()] * len(outputs)
 
         def run(request: gr.Request, *values: Any) -> Iterator[Row]:
-            for told, buttons, shown in self._shown(request.session_hash, lambda: work(*values)):
-                yield told, *buttons, *(shown or skipped)
+            for line, buttons, shown in self._shown(request.session_hash, lambda: work(*values)):
+                yield line, *buttons, *(shown or skipped)
 
         everything = [self.status, self.run, self.stop, *outputs]
-        # Whoever waits does so in `turns`, where a stop reaches them.
+        # Jobs wait in `turns`, where they can be stopped.
         self.run.click(run, inputs, everything, **{**QUEUED, "concurrency_limit": None})
         self.stop.click(self._stop, None, None, **QUIET)
 
@@ -76,9 +76,9 @@ class Work:
         self._stop_job(page)
         job = self._jobs[page] = Job(work, turns=self.turns)
         try:
-            yield status("Waiting for its turn.", state="waiting"), BUSY, ()
-            for told, *shown in chain.from_iterable(job.follow(past_stop=False)):
-                yield told, UNCHANGED, tuple(shown)
+            yield status("Queued.", state="waiting"), BUSY, ()
+            for line, *shown in chain.from_iterable(job.follow(past_stop=False)):
+                yield line, UNCHANGED, tuple(shown)
             last = gr.skip() if job.state == "done" else status("Stopped. Partial results are kept.", state="stopped")
         except Exception:  # the job has kept it
             last = status(in_words(job.message), state="failed")
@@ -113,22 +113,22 @@ def loader(services: Services, token: str) -> Callable[[str], tuple[GPT, Tokeniz
 
 
 def chosen_models(services: Services, token: str, names: Sequence[str] | None) -> list[ModelInfo]:
-    """The ticked models; UserError where none or too many are, or one is none of the visitor's."""
+    """The selected models. Raises UserError on none or too many, or if one is not the visitor's."""
     if not names:
-        raise UserError("No model is ticked. Tick at least one.")
+        raise UserError("No model is selected. Select at least one.")
     if len(names) > MOST_MODELS:
-        raise UserError(f"{len(names)} models are ticked; up to {MOST_MODELS} can stand side by side. Untick some.")
+        raise UserError(f"{len(names)} models are selected; up to {MOST_MODELS} can be compared. Deselect some.")
     return [services.store.get(name, owner(token)) for name in dict.fromkeys(names)]
 
 
 def model_boxes(elem_id: str) -> gr.CheckboxGroup:
-    """Models to tick; `tick` fills it."""
+    """Checkboxes for models; `tick` fills it."""
     info = f"up to {MOST_MODELS} at once"
     return gr.CheckboxGroup([], label="Models", info=info, elem_id=elem_id, elem_classes="model-boxes")
 
 
 def tick(services: Services, token: str, ticked: Sequence[str]) -> Any:
-    """Offer the visitor's models; what is ticked stays so, at first those worth comparing."""
+    """Offer the visitor's models; the selection is kept, by default those worth comparing."""
     models = services.store.list(owner(token))
     names = [info.name for info in models]
     kept = [name for name in ticked or () if name in names]

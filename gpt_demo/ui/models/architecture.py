@@ -15,11 +15,11 @@ def architecture(config: GPTConfig, name: str) -> Architecture:
     width, vocabulary, total = config.n_embd, config.n_vocab, config.n_params
     before = [
         _part("wte", "token embedding: a row for each token", (vocabulary, width), (None, 1)),
-        _part("wpe", "position embedding: a row for each place, added", (config.n_ctx, width), (1, 1)),
+        _part("wpe", "position embedding: a row for each position, added", (config.n_ctx, width), (1, 1)),
     ]
-    after = [_norm("ln_f", "normalises the last time", width)]
+    after = [_norm("ln_f", "final normalization", width)]
     if config.tied_head:
-        after.append(_part("head", "scores every token with the rows of wte again", None, (1, None)))
+        after.append(_part("head", "scores every token, reusing the rows of wte", None, (1, None)))
     else:
         after.append(_part("lm_head", "scores every token", (width, vocabulary), (1, None)))
     block = _block(config)
@@ -48,13 +48,20 @@ def architecture(config: GPTConfig, name: str) -> Architecture:
 def _block(config: GPTConfig) -> list[Part]:
     width, heads = config.n_embd, config.n_head
     wide = config.mlp_width / width
-    widens, narrows = f"{wide:g} times as wide, then GELU", "back to the width; added to the stream"
+    widens, narrows = f"{wide:g} times as wide, then GELU", "back to the width; added to the residual stream"
     attention = f"queries, keys and values of {heads} {'heads' if heads > 1 else 'head'}, each {width // heads} wide"
     return [
-        {**_norm("ln_1", "normalises", width), "branch": "attention"},
+        {**_norm("ln_1", "normalizes", width), "branch": "attention"},
         _part("c_attn", attention, (width, 3 * width), (1, 3), bias=config.qkv_bias, branch="attention"),
-        _part("c_proj", "mixes the heads; added to the stream", (width, width), (1, 1), bias=True, branch="attention"),
-        {**_norm("ln_2", "normalises", width), "branch": "MLP"},
+        _part(
+            "c_proj",
+            "mixes the heads; added to the residual stream",
+            (width, width),
+            (1, 1),
+            bias=True,
+            branch="attention",
+        ),
+        {**_norm("ln_2", "normalizes", width), "branch": "MLP"},
         _part("c_fc", widens, (width, config.mlp_width), (1, wide), bias=True, branch="MLP"),
         _part("c_proj", narrows, (config.mlp_width, width), (wide, 1), bias=True, branch="MLP"),
     ]

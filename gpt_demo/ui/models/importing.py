@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import gradio as gr
 
-from gpt_demo.errors import UserError, called
+from gpt_demo.errors import UserError, shown_as
 from gpt_demo.events import Converting, Kept
 from gpt_demo.exchange.pretrained import import_model
 from gpt_demo.exchange.unsaid import DEFAULTS, NEEDED, TOKENIZER, NotSaid
@@ -88,7 +88,7 @@ class ImportPanel:
             events = import_model(self.services.store, Path(path), name, owner(token), said)
             yield view_json(_data(name, None)), gr.skip(), gr.skip(), *nothing
             try:
-                with contextlib.closing(events), called(Path(path), Path(path).name):  # type: ignore[type-var]
+                with contextlib.closing(events), shown_as(Path(path), Path(path).name):  # type: ignore[type-var]
                     for event in events:
                         yield view_json(_data(name, event)), gr.skip(), gr.skip(), *nothing
             except NotSaid as error:

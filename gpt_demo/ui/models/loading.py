@@ -1,4 +1,4 @@
-"""Models in memory: load one in a precision, give its memory back, measure its precisions side by side."""
+"""Models in memory: load one in a precision, unload it, compare its precisions."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ HEAD = ["", "Perplexity", "Against fp32", "Tokens/s", "Weights"]
 
 
 def load(services: Services, info: ModelInfo, precision: str, token: str | None) -> float:
-    """Bring the model into memory in this precision and nothing else of it; how fast it writes, in tokens/s.
+    """Load the model in this precision, and in no other; its speed, in tokens/s.
 
-    Raises UserError where it does not fit; then what was in memory of it still is.
+    Raises UserError if it does not fit; then what was in memory stays there.
     """
     store = services.store
     if store.memory.precision_of(info.folder) not in (None, precision):
@@ -42,18 +42,16 @@ def load(services: Services, info: ModelInfo, precision: str, token: str | None)
 
 
 def unload(services: Services, info: ModelInfo, token: str | None) -> None:
-    """Give the model's memory back. Raises UserError on a public server where others may be using it."""
+    """Free the model's memory. Raises UserError on a public server, where others may be using it."""
     if services.limits and not services.may_delete(info, token):
-        raise UserError(
-            f"Other visitors may be using {info.name}. It is given up by itself when its memory is wanted for another."
-        )
+        raise UserError(f"Other visitors may be using {info.name}. It is unloaded when another model needs the memory.")
     services.store.unload(info.name, owner(token))
 
 
 def measure(services: Services, info: ModelInfo, token: str | None) -> Iterator[Table]:
-    """The table of the precisions, a row more each time. Raises UserError at once where a training is going on."""
+    """The table of the precisions, one row more each time. Raises UserError at once if a run is training."""
     if services.runs.busy():
-        raise UserError("A training is going on, so speeds would be wrong. Measure when it has ended.")
+        raise UserError("A run is training, so the speeds would be wrong. Measure when it has finished.")
     most = services.limits.measured_tokens if services.limits else TOKENS
     events = measure_precisions(services.store, info.name, sample_story(), owner(token), most_tokens=most)
     rows: list[list[str]] = []

@@ -28,9 +28,9 @@ from gpt_demo.ui.views import view, view_json
 
 COMPUTING = {**QUEUED, "concurrency_id": "models", "concurrency_limit": 1}
 DELETE_WORDS = {
-    "model": "**Delete this model for good?** If a run made it, the run stays.",
+    "model": "**Delete this model permanently?** If a run made it, the run is kept.",
     "gpt2": "**Delete this model and its downloaded files?** It can be downloaded again.",
-    "files": "**Delete what has come of this download?** It would begin anew.",
+    "files": "**Delete the partial download?** It would start over.",
 }
 
 
@@ -42,7 +42,7 @@ class ModelsTab:
         self.token = token
         self.fetches = Fetches(services)
         self.timer = gr.Timer(0.5, active=False)
-        self.changed = gr.State(0)  # another number: look again; only events of the queue can say so
+        self.changed = gr.State(0)  # a new number triggers a refresh
         self._changes = itertools.count(1)
         gr.Markdown("## Models", elem_classes="heading")
         self.fit = view("fit", elem_id="model-fit")
@@ -69,7 +69,7 @@ class ModelsTab:
             choices = [(words, source) for source, words in SOURCE_WORDS.items()]
             self.source = gr.Radio(
                 choices, value="openai", label="Download from",
-                info="OpenAI's files are converted with TensorFlow; Hugging Face's need none", elem_id="model-source",
+                info="OpenAI's files need TensorFlow to convert; Hugging Face's do not", elem_id="model-source",
             )  # fmt: skip
             self.fetch = gr.Button("Download", variant="primary", elem_id="model-fetch", min_width=110)
         with gr.Column(visible=False) as self.under_way:
@@ -81,7 +81,7 @@ class ModelsTab:
     def _build_loading(self) -> None:
         self.precision = gr.Radio(
             list(PRECISIONS), value="fp32", label="Precision of the weights",
-            info="4, 2 or about 1 byte for each number; Load keeps the model in memory", elem_id="model-precision",
+            info="4, 2 or about 1 byte per parameter; Load keeps the model in memory", elem_id="model-precision",
         )  # fmt: skip
         self.note = view("note", elem_id="model-note")
         with gr.Row(elem_classes="model-buttons"):
@@ -211,9 +211,9 @@ class ModelsTab:
 
     def _info(self, token: str, name: str | None) -> ModelInfo:
         if not name:
-            raise UserError("No model is chosen. Train one first, or choose one from the list.")
+            raise UserError("No model is selected. Train one first, or select one from the list.")
         if name in SIZE_OF and gpt2_models(self.services).get(name, True) is None:
-            raise UserError(f"{name} is not here yet. Download it first.")
+            raise UserError(f"{name} is not downloaded yet. Download it first.")
         return self.services.store.get(name, owner(token))
 
     # Acting -----------------------------------------------------------------------------------------------------------
@@ -228,9 +228,7 @@ class ModelsTab:
     def start_loading(self, token: str, name: str | None, precision: str) -> Iterator[str]:
         with sentences():
             info = self._info(token, name)
-            yield view_json(
-                {"text": f"Loading {info.name} in {precision} and measuring how fast it writes.", "trouble": False}
-            )
+            yield view_json({"text": f"Loading {info.name} in {precision} and measuring its speed.", "trouble": False})
             loading.load(self.services, info, precision, token)
 
     def end_loading(self, token: str, name: str | None) -> None:
@@ -265,7 +263,7 @@ class ModelsTab:
         if self.services.store.is_starter(info):
             raise UserError("The starter model belongs to the app and can't be deleted.")
         if not self.services.may_delete(info, token):
-            raise UserError(f"{info.name} belongs to this server; only models that you trained can be deleted.")
+            raise UserError(f"{info.name} belongs to this server; you can delete only models that you trained.")
         return "gpt2" if info.name in SIZE_OF else "model"
 
     def write_zip(self, target: Path, token: str, name: str | None) -> Path:

@@ -18,35 +18,35 @@ from gpt_demo.ui.services import Services, owner
 
 SIZE_OF = {model_name(size): size for size in GPT2_SIZES}  # name -> GPT-2 size
 SOURCE_WORDS = {"openai": "OpenAI's release", "huggingface": "Hugging Face"}
-PARTLY = "partly here"  # a download that was broken off
+PARTLY = "partial"  # an interrupted download
 HEAD = [
     ("Model", ""),
-    ("State", "whether it is on this machine's disk and in its memory"),
-    ("Parameters", "numbers that were learned"),
-    ("Layers", "blocks, one after the other"),
-    ("Heads", "attention heads of each block"),
-    ("Width", "numbers that stand for a token between the blocks"),
+    ("State", "on disk, in memory, or not downloaded"),
+    ("Parameters", "number of learned parameters"),
+    ("Layers", "number of transformer blocks"),
+    ("Heads", "attention heads per block"),
+    ("Width", "size of a token's vector between the blocks (n_embd)"),
     ("Context", "tokens it can see at once"),
-    ("Vocabulary", "tokens it knows"),
-    ("Validation loss", "at the end of its training, in nats per token; losses on different texts can't be compared"),
-    ("On disk", "bytes of its files; of a model that is not here, those of the download"),
-    ("Memory", "what it takes to write, with weights in fp32, or in the precision in which it is loaded"),
-    ("Tokens/s", "how fast it writes here, measured when it is loaded or its precisions are measured"),
+    ("Vocabulary", "number of tokens it knows"),
+    ("Validation loss", "at the end of training, in nats per token; not comparable between different texts"),
+    ("On disk", "size of its files; for a model not downloaded yet, of the download"),
+    ("Memory", "needed to generate, with weights in fp32 or in the loaded precision"),
+    ("Tokens/s", "generation speed here, measured when it is loaded or its precisions are compared"),
     ("Made", "the day it was trained, downloaded or imported"),
 ]
 
 
 def fit_line(services: Services) -> Fit:
-    """What this machine has room for."""
+    """Which models fit on this machine."""
     memory = services.store.memory
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, config in GPT2_SIZES.items():
         groups.setdefault(fitting(config, memory.budget), []).append(name)
     parts = [f"{_listed(names)} {_in_precisions(fits, len(names) > 1)}" for fits, names in groups.items()]
     free = memory.room()
-    note = f"{size(memory.reserved())} of it are in use" if memory.reserved() else "none of it is in use"
+    note = f"{size(memory.reserved())} of it in use" if memory.reserved() else "none of it in use"
     if free < memory.budget:
-        note += f"; other programs leave {size(free)} at the moment"
+        note += f"; {size(free)} currently left by other programs"
     text = f"This machine has {size(total_memory())} of memory, {size(memory.budget)} for models: {'; '.join(parts)}."
     return {"text": text, "note": f"Now {note}."}
 
@@ -68,7 +68,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def download_bytes(name: str) -> int:
-    """About what OpenAI's seven files of a size take: the weights to the byte, and what stands beside them."""
+    """Approximate bytes of OpenAI's seven files of a size: the weights exactly, and the other files."""
     config = GPT2_SIZES[name]
     return 4 * config.n_params + 1_500_000 + 39_000 * config.n_layer
 
@@ -77,7 +77,7 @@ def download_bytes(name: str) -> int:
 
 
 def own_models(services: Services, token: str | None) -> list[ModelInfo]:
-    """The starter and the models that the visitor may use, but for the GPT-2 sizes."""
+    """The starter and the visitor's models, without the GPT-2 sizes."""
     return [info for info in services.store.list(owner(token)) if not _is_gpt2(info)]
 
 
@@ -104,7 +104,7 @@ def table(services: Services, token: str | None, fetching: dict[str, str]) -> Mo
     ]
     own = [_row(services, info, info.name, info.config, None) for info in own_models(services, token)]
     groups: list[ModelGroup] = [
-        {"key": "own", "title": "The starter and own models", "rows": own},
+        {"key": "own", "title": "The starter and your models", "rows": own},
         {"key": "gpt2", "title": "GPT-2, as released by OpenAI", "rows": gpt2},
     ]
     return {"head": HEAD, "groups": groups, "note": "No models yet. Train one in the Train tab, or download one below."}
@@ -162,7 +162,7 @@ def estimate(services: Services, info: ModelInfo | None, name: str, precision: s
     memory = services.store.memory
     if info is None:
         of_size = SIZE_OF[name]
-        said = f"{name} is not here: {size(download_bytes(of_size))} to download{_come(services, of_size)}."
+        said = f"{name} is not downloaded yet: {size(download_bytes(of_size))} to download{_come(services, of_size)}."
         return _advice(GPT2_SIZES[of_size], memory.budget, said)
     loaded = memory.precision_of(info.folder)
     room = memory.room()
@@ -180,9 +180,9 @@ def estimate(services: Services, info: ModelInfo | None, name: str, precision: s
 
 
 def _come(services: Services, of_size: str) -> str:
-    """What a download that was broken off has left: choosing its source again, the visitor goes on there."""
+    """What an interrupted download has left: choosing its source again resumes it."""
     come = {words: received_bytes(services.store, of_size, source) for source, words in SOURCE_WORDS.items()}
-    return "".join(f", {size(count)} of which have come from {words}" for words, count in come.items() if count)
+    return "".join(f", {size(count)} already received from {words}" for words, count in come.items() if count)
 
 
 def _advice(config: GPTConfig, budget: int, said: str) -> Remark:

@@ -1,4 +1,4 @@
-"""What the page gets so that its sliders need no server: a row of logits, and the texts of all tokens.
+"""What the page needs so that its sliders work without the server: a row of logits, and the texts of all tokens.
 
 assets/playground/payload.js reads both, and sampler.js computes from them what `gpt_demo.decoding.transforms.trace`
 computes here.
@@ -38,7 +38,7 @@ def row_payload(logits: Tensor, dtype: Literal["float32", "float16"] = "float32"
     highest = row.max()  # NaN if there is one
     if not highest.isfinite():
         raise UserError(
-            "The model's output is not a number, so no token can be chosen. Its training went wrong; train it again."
+            "The model's output is not a number, so no token can be chosen. Its training diverged; train it again."
         )
     shift = 0.0
     if dtype == "float16":

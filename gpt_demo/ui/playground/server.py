@@ -81,7 +81,7 @@ class LabServer:
         _, tokenizer = self._load(request)
         text = str(request.get("text", ""))
         if len(text) > MAX_CHARACTERS:
-            raise UserError(f"This text has {len(text):,} characters; up to {MAX_CHARACTERS:,} can be read here.")
+            raise UserError(f"This text has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}. Shorten it.")
         return {"ids": tokenizer.encode(text) or [tokenizer.end_of_text]}
 
     def row(self, request: AskedRow) -> RowAndDart:
@@ -114,7 +114,7 @@ class LabServer:
         else:
             beams, penalty = int(request.get("beams", 4)), float(request.get("length_penalty", 1.0))
             if not 1 <= beams <= 10 or not 1 <= count <= 200:
-                raise UserError("Beam search here takes 1 to 10 beams and 1 to 200 tokens.")
+                raise UserError("Beam search on the page is limited to 1 to 10 beams and 1 to 200 tokens.")
             early = bool(request.get("early_stopping", False))
             V = tokenizer.n_vocab
             job = beam_search(model, ids, beams, count, penalty, end, early_stopping=early, n_vocab=V)
@@ -153,14 +153,14 @@ class LabServer:
         """The context; UserError where it holds anything but tokens of this model."""
         ids = request.get("ids") or [tokenizer.end_of_text]
         if not isinstance(ids, list) or len(ids) > MAX_CHARACTERS:
-            raise UserError("The context is too long to be sent. Shorten the text.")
+            raise UserError("The context is too long. Shorten the text.")
         if not all(type(id) is int and 0 <= id < tokenizer.n_vocab for id in ids):
-            raise UserError("The context holds a token that this model does not know. Start again from a prompt.")
+            raise UserError("The context contains a token that this model does not know. Start again from a prompt.")
         return ids
 
 
 def _answering(question: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """An exception would reach the browser as null, so it becomes an answer."""
+    """Turns an exception into an answer: it would reach the browser as null."""
 
     @functools.wraps(question)
     def answer(request: Any) -> Any:

@@ -1,8 +1,8 @@
-"""Jobs that the browser asks for a moment's events at a time, computed ahead on threads of their own.
+"""Jobs that the browser polls for events, computed ahead on their own threads.
 
-A job goes on between two questions, so a slow network does not slow it down. It pauses while nobody has asked for
+A job continues between two polls, so a slow network does not slow it down. It pauses when it has not been polled for
 `patience` seconds, or many events are unread. The processor is shared by all visitors: few jobs compute at once, and
-after each event it is the turn of the one that has waited longest.
+after each event the one that has waited longest is next.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Session:
         self.job = Job(self._work, ahead=AHEAD, keep=AHEAD)
 
     def close(self) -> None:
-        """Compute no more; what has come can still be read."""
+        """Stop computing; events so far can still be read."""
         self.closed = True
         self.job.stop()
         self._share.hand_out()
@@ -89,7 +89,7 @@ class Share:
         self.hand_out()
 
     def hand_out(self) -> None:
-        """To be called when a turn may have come: a place is free, or somebody is awaited again."""
+        """Call this when a turn may start: a place is free, or a job is being read again."""
         with self._lock:
             for session in [session for session in self.waiting if self._awaited(session)][: self._free]:
                 self.waiting.remove(session)
@@ -101,7 +101,7 @@ class Share:
 
 
 class Sessions:
-    """The jobs by their names. Abandoned ones are forgotten, oldest first."""
+    """The jobs by name. Abandoned ones are dropped, oldest first."""
 
     def __init__(self, most: int = 32, moment: float = 0.1, at_once: int = 2, patience: float = 5.0) -> None:
         self.share = Share(at_once, patience)
@@ -126,7 +126,7 @@ class Sessions:
             session = self._sessions.get(name)
             if session is None:
                 raise UserError(
-                    "The server no longer has this: it was restarted, or is busy with other requests. Start it again."
+                    "The server has lost this job: it was restarted, or is busy with other requests. Start it again."
                 )
             self._sessions.move_to_end(name)
         session.asked = time.monotonic()

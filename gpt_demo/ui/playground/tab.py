@@ -23,7 +23,7 @@ MODULE.then(({ mountLab, greet }) => {
 
 
 class PlaygroundTab:
-    """The component; its value tells the browser who the visitor is and which models there are."""
+    """The component; its value gives the browser the visitor's token and the available models."""
 
     def __init__(self, services: Services, token: gr.BrowserState) -> None:
         self.services = services

@@ -45,7 +45,7 @@ class Plan(TypedDict):
 
 
 class RunStatus(TypedDict):
-    """How a run stands."""
+    """The status of a run."""
 
     name: str
     state: Status
@@ -182,7 +182,7 @@ WorkState = Literal["waiting", "running", "stopped", "failed", "done"]
 
 
 class WorkStatus(TypedDict):
-    """How long work stands."""
+    """The status of long-running work."""
 
     text: str
     fraction: float
@@ -194,7 +194,7 @@ Cell = tuple[str, float, int]  # text, mean log-probability, tokens
 
 
 class Completions(TypedDict):
-    """Rows are prompts, columns models; null where nothing has come yet."""
+    """Rows are prompts, columns models; null where there is no result yet."""
 
     models: list[str]
     failed: list[bool]

@@ -115,7 +115,7 @@ class Clock:
 
     def _check_idle(self) -> None:
         if self.services.runs.busy():
-            raise UserError("A training is going on, so timings would be wrong. Fit when it has ended.")
+            raise UserError("A run is training, so the timings would be wrong. Fit when it has finished.")
 
 
 def _row(name: str, prepared: Prepared, seconds: float | None) -> list[str]:

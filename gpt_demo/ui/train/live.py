@@ -10,7 +10,7 @@ from typing import Any, Literal
 import gradio as gr
 
 from gpt_demo.errors import UserError
-from gpt_demo.runs.keeping import keep_model, offered_model
+from gpt_demo.runs.keeping import offered_model, store_model
 from gpt_demo.runs.recipes import create_run, extend_run, resume_run, starts_over
 from gpt_demo.runs.runs import RunFolder
 from gpt_demo.training.history import History
@@ -239,7 +239,7 @@ class TrainLive:
     def keep_run(self, token: str, name: str | None) -> tuple[Any, ...]:
         with sentences():
             folder = self._end(token, name, "stopped")
-            keep_model(folder, self.services.store)
+            store_model(folder, self.services.store)
         model = offered_model(folder, self.services.store)
         gr.Info(f"The model is kept as {model}: let it write in the Playground.")
         return self._choice(token, folder)

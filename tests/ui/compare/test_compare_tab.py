@@ -99,7 +99,7 @@ def test_drawing_has_a_seed(app: App, visitor: Visitor) -> None:
     tick(page, "prompts", "one")
     page.get_by_label("Prompts, one per line").fill("Nell went to")
     expect(page.get_by_label("Seed", exact=True).locator("visible=true")).to_have_count(0)
-    page.get_by_label("Drawn by chance").check()
+    page.get_by_label("Sampling", exact=True).check()
     cell = view_of(page, "completions").locator("td .logprob")
     told = []
     for seed in ("1", "2", "1"):
@@ -138,7 +138,7 @@ def test_a_model_that_can_not_be_loaded_costs_only_its_own_column(
 def test_what_is_wrong_is_said_at_the_button(app: App, visitor: Visitor) -> None:
     page = open_compare(visitor, app, "Same prompts")
     tick(page, "prompts")
-    expect(run(page, "prompts", "failed")).to_contain_text("No model is ticked.")
+    expect(run(page, "prompts", "failed")).to_contain_text("No model is selected.")
     tick(page, "prompts", "one")
     page.get_by_label("Prompts, one per line").fill("x\n" * 51)
     expect(run(page, "prompts", "failed")).to_contain_text("51 prompts; up to 50")
@@ -172,7 +172,7 @@ def test_stop_keeps_what_has_come(app: App, visitor: Visitor, monkeypatch: pytes
         expect(page.locator("#prompts-stop")).to_be_disabled()
         expect(view_of(page, "completions")).to_have_attribute("data-cells", "2")
         page.locator("#prompts-run").click()
-        expect(status).to_contain_text("Waiting for its turn.")
+        expect(status).to_contain_text("Queued.")
         expect(page.locator("#prompts-run")).to_be_disabled()
     go_on.set()
     expect(status).to_have_attribute("data-state", "done")
@@ -203,7 +203,7 @@ def test_two_visitors_take_turns(app: App, new_visitor: Callable[[], Visitor], m
 
     monkeypatch.setattr(app.store, "load", wait)
     first, second = (open_compare(new_visitor(), app, "Same prompts") for _ in range(2))
-    for page, words in ((first, "Loading one."), (second, "Waiting for its turn.")):
+    for page, words in ((first, "Loading one."), (second, "Queued.")):
         tick(page, "prompts", "one")
         page.get_by_label("Prompts, one per line").fill("Nell")
         page.locator("#prompts-run").click()
@@ -323,7 +323,7 @@ def test_two_different_models_and_some_text_are_needed(app: App, visitor: Visito
     expect(run(page, "contrast", "failed")).to_contain_text("Choose two models")
     choose(page, "Second", "other")
     page.locator("#contrast-text textarea").fill("x" * 1025)
-    expect(run(page, "contrast", "failed")).to_contain_text("has 1,025 tokens; from 1 to 1,024")
+    expect(run(page, "contrast", "failed")).to_contain_text("has 1,025 tokens; 1 to 1,024")
 
 
 def test_the_ready_text_is_new_to_the_starter() -> None:
@@ -356,7 +356,7 @@ def test_visitors_of_a_public_server_compare_their_own(
             "everybodys"
         ]
         page.get_by_label("New tokens").fill("60")
-        expect(run(page, "prompts", "failed")).to_contain_text("1,000 tokens at once; 1,200 were asked for")
+        expect(run(page, "prompts", "failed")).to_contain_text("1,000 tokens at once, not 1,200")
         page.close()
 
 

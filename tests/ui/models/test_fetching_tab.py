@@ -164,7 +164,7 @@ def test_cancel_and_go_on(app: App, server: FileServer, visitor: Visitor, monkey
     server.closing.set()
     expect_download(page, "cancelled")
     expect(page.locator("#model-progress")).to_contain_text("What has come is kept")
-    expect(state(page)).to_have_text("partly here")
+    expect(state(page)).to_have_text("partial")
     server.closing.clear()
     press(page, "Go on")
     expect(view_of(page, "model-progress")).to_contain_text(re.compile(r"2\.\d MB of 2\.4 MB"))
@@ -173,7 +173,7 @@ def test_cancel_and_go_on(app: App, server: FileServer, visitor: Visitor, monkey
     server.closing.set()
     expect_download(page, "cancelled")
     press(page, "Delete")
-    expect(page.locator("#delete-question")).to_contain_text("what has come of this download")
+    expect(page.locator("#delete-question")).to_contain_text("Delete the partial download")
     press(page, "Delete it")
     expect(state(page)).to_have_text("not here")
 

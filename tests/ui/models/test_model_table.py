@@ -71,7 +71,7 @@ def test_what_fits_is_said_first(services: Services, budget: float, words: str) 
     services.store.memory.budget = int(budget * GB)
     line = fit_line(services)
     assert line["text"].endswith(f"{budget:.1f} GB for models: {words}".replace("0.1 GB", "100 MB"))
-    assert "none of it is in use" in line["note"]
+    assert "none of it in use" in line["note"]
     for config in GPT2_SIZES.values():
         assert all(memory_needed(config, precision) <= budget * GB for precision in fitting(config, int(budget * GB)))
 
@@ -291,7 +291,7 @@ def test_what_can_not_be_held_is_not_fetched(public: Services, slow: Slow, monke
     with pytest.raises(UserError, match=r"gpt2-1558M would need \d.\d GB of memory"):
         fetches.start("gpt2-1558M", "openai", ONE)
     monkeypatch.setattr("gpt_demo.paths.free_space", lambda _: 900_000_000)
-    with pytest.raises(UserError, match=r"converting gpt2-124M takes 1\.0 GB of disk, and 900 MB are free"):
+    with pytest.raises(UserError, match=r"converting gpt2-124M needs 1\.0 GB of disk space, but only 900 MB are free"):
         fetches.start("gpt2-124M", "openai", ONE)
     assert slow.asked == []
 
@@ -313,10 +313,10 @@ def test_what_was_left_is_seen_and_deleted(services: Services) -> None:
     folder = services.store.home / "downloads" / "gpt2-124M-openai"
     folder.mkdir(parents=True)
     (folder / ".checkpoint.part").write_bytes(bytes(2_000_000))
-    assert fetches.labels() == {"gpt2-124M": "partly here"}
-    assert rows(services, **fetches.labels())["gpt2-124M"][0] == "partly here"
+    assert fetches.labels() == {"gpt2-124M": "partial"}
+    assert rows(services, **fetches.labels())["gpt2-124M"][0] == "partial"
     said = estimate(services, None, "gpt2-124M", "fp32")["text"]
-    assert "500 MB to download, 2.0 MB of which have come from OpenAI's release. Loaded" in said
+    assert "500 MB to download, 2.0 MB already received from OpenAI's release. Loaded" in said
     assert fetches.delete_files("gpt2-124M") == 2_000_000
     assert fetches.labels() == {}
 

@@ -230,7 +230,7 @@ def test_visitors_of_a_public_server_have_their_own(
         page = open_models(new_visitor(), app)
         assert names(page) == ["everybodys"]
         page.get_by_role("button", name="Delete", exact=True).click()
-        expect(toast(page)).to_contain_text("only models that you trained can be deleted")
+        expect(toast(page)).to_contain_text("you can delete only models that you trained")
         page.close()
     assert (tmp_path / "models" / "everybodys").exists()
 

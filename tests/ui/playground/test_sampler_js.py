@@ -209,7 +209,7 @@ def test_what_is_off_can_be_left_out_and_what_is_wrong_gets_a_sentence(js: Node)
     bad += [("top_p", 0), ("top_p", 1.1), ("min_p", "0.1"), ("repetition_penalty", 0), ("toString", 1)]
     for step in bad:
         message = js.evaluate("step => refusal(() => traced([], [step]))", step)
-        assert "it must be" in message or "no step called" in message
+        assert "it must be" in message or "no step named" in message
     for values in ("[NaN, 1]", "[Infinity, 1]", "[-Infinity]", "[]"):
         assert "A row of logits holds" in js.evaluate(f"refusal(() => S.trace(new Float32Array({values}), [], []))")
 

@@ -165,7 +165,7 @@ def test_a_job_that_is_done_closed_or_unknown_says_so() -> None:
     sessions.close(closed)
     sessions.close("never there")
     for name in (done, closed, "never there"):
-        with pytest.raises(UserError, match="no longer has this"):
+        with pytest.raises(UserError, match="has lost this job"):
             sessions.more(name)
 
 
@@ -176,7 +176,7 @@ def test_the_job_longest_not_asked_for_makes_room() -> None:
     sessions.more(names[0])
     names.append(sessions.start(job(9)))
     gate.set()
-    with pytest.raises(UserError, match="no longer has this"):
+    with pytest.raises(UserError, match="has lost this job"):
         sessions.more(names[1])
     assert [pull(sessions, names[i])[-1] for i in (0, 2, 3)] == [8, 8, 8]
 
@@ -190,7 +190,7 @@ def test_a_job_that_fails_is_over() -> None:
     name = sessions.start(failing())
     with pytest.raises(UserError, match="too much"):
         pull(sessions, name)
-    with pytest.raises(UserError, match="no longer has this"):
+    with pytest.raises(UserError, match="has lost this job"):
         sessions.more(name)
 
 

@@ -103,7 +103,7 @@ def test_models_come_and_go(app: App, visitor: Visitor, new_visitor: Callable[[]
     app.store.delete("later")
     page.get_by_label("Name").fill("orphan")
     page.get_by_role("button", name="Start training").click()
-    expect(toast(page)).to_contain_text("There is no model called 'later'")
+    expect(toast(page)).to_contain_text("There is no model named 'later'")
     assert not (app.runs.home / "orphan").exists()
     app.recorded("private", owner="somebody else's key")
     app.store._see_all = False

@@ -181,7 +181,7 @@ def test_the_verdict_without_a_network(app: App, visitor: Visitor, monkeypatch: 
     page.get_by_label("The Verdict").check()
     trouble = page.locator("#text-preview .trouble")
     expect(trouble).to_contain_text("The Verdict could not be downloaded from 127.0.0.1")
-    expect(trouble).to_contain_text("take the sample story")
+    expect(trouble).to_contain_text("use the sample story")
 
 
 # Settings -------------------------------------------------------------------------------------------------------------
@@ -279,5 +279,5 @@ def test_fit_to_my_clock(app: App, visitor: Visitor, monkeypatch: pytest.MonkeyP
     start_run(page, "busy", 100_000)
     expect_more_points(page, 0)
     page.get_by_role("button", name="Measure and fit").click()
-    expect(toast(page)).to_contain_text("A training is going on")
+    expect(toast(page)).to_contain_text("A run is training")
     app.runs.delete("busy", app.run("busy").info["owner"])

@@ -224,7 +224,7 @@ def test_a_public_server_has_limits_and_keeps_visitors_apart(
         for name, value, sentence in (
             ("n_embd", "64", 'up to 50,000. Lower "Width"'),
             ("max_steps", "100001", 'Set "Steps" to that or less'),
-            ("batch_size", "5", "reads 80 tokens; this public server takes up to 64"),
+            ("batch_size", "5", "reads 80 tokens; this public server allows up to 64"),
         ):
             kept = setting(page, name).input_value()
             setting(page, name).fill(value)
@@ -235,14 +235,14 @@ def test_a_public_server_has_limits_and_keeps_visitors_apart(
             setting(page, name).fill(kept)
             expect(trouble).to_have_count(0)
         upload(page, ("long.txt", (sample_story() * 2).encode()))
-        expect(trouble).to_contain_text("this public server takes up to 50,000")
+        expect(trouble).to_contain_text("this public server accepts up to 50,000")
         page.get_by_label("Sample story").check()
         expect(trouble).to_have_count(0)
 
         start_run(page, "mine", FOREVER)
         expect_more_points(page, 0)
         start.click()
-        expect(toast(page)).to_contain_text("One of your runs is still going on")
+        expect(toast(page)).to_contain_text("One of your runs is still running")
         app.runs.live("mine").stop()  # type: ignore[union-attr]
         expect_state(page, "stopped")
         start_run(page, "second", 2)
