@@ -424,7 +424,7 @@ def test_names_are_chosen_so_that_nothing_is_overwritten(home: Home) -> None:
         ("two", "already a model named two-best"),
         ("three", "already a run named three"),
         ("starter", "starter is reserved for a model of the app"),
-        ("four-best", "end in -best"),
+        ("four-best", "ending in -best"),
         ("x" * 60, "up to 59 letters"),
         ("../x", "is not a valid name"),
     ],
