@@ -43,6 +43,8 @@ def writing(what: str) -> Iterator[None]:
     """Turns a disk error inside (disk full, folder read-only) into a UserError."""
     try:
         yield
+    except NotADirectoryError as error:
+        raise UserError(f"{what} can't be written: {data_home()} is not a folder. Set GPT_DEMO_HOME to one.") from error
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(

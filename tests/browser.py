@@ -114,8 +114,8 @@ def tiny_app(home: Path, **options: Any) -> Iterator[App]:
             app.close()
 
 
-def _calm_job(folder: RunFolder, store: ModelStore) -> Iterator[Event]:
-    with contextlib.closing(train_job(folder, store)) as events:
+def _calm_job(folder: RunFolder, store: ModelStore, *more: Any) -> Iterator[Event]:
+    with contextlib.closing(train_job(folder, store, *more)) as events:
         for event in events:
             yield event
             time.sleep(0.005)
