@@ -99,7 +99,7 @@ function modesOf(data) {
 function totals(data) {
   const heads = [
     ["Tokens", "of the text, for its own tokenizer"],
-    ["Loss", "nats per token of its own"],
+    ["Loss", "nats per token of its own tokenizer"],
     ["Perplexity", "exp(loss)"],
     ["Bits per byte", "of the text; comparable whatever the tokenizers are"],
   ].map(([label, title]) => set(h("th", "", label), { scope: "col", title }));
@@ -204,7 +204,7 @@ function coloured(data, spans) {
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(modes[i] === mode)));
   }
   choose(modes[0]);
-  return [set(h("div", "switch", ...buttons), { role: "group", "aria-label": "What the colours show" }), legend];
+  return [set(h("div", "switch", ...buttons), { role: "group", "aria-label": "What the colors show" }), legend];
 }
 
 /** The ten pieces in which the models differ most; a click finds the piece in the text.
@@ -239,15 +239,15 @@ function contrast(root, data) {
   root.dataset.segments = String(data?.segments.length ?? 0);
   if (!data)
     return root.replaceChildren(
-      h("p", "quiet", "The text is shown here, coloured by which model found each piece more probable."),
+      h("p", "quiet", "The text is shown here, colored by which model found each piece more probable."),
     );
   const out = h("div", "read-out", h("p", "piece"), h("p"), h("p"));
   const box = textBox(data, (i) => readOut(out, data, data.segments[i]));
   readOut(out, data, null);
   const cut = data.segments.every((one) => one[5] === null);
   const note =
-    "The tokenizers differ, so the text is cut where both have a cut; losses per token can\u2019t be compared, " +
-    "bits per byte can.";
+    "The tokenizers differ, so the text is split where both split it; losses per token are not comparable, " +
+    "bits per byte are.";
   root.replaceChildren(
     totals(data),
     ...(cut ? [h("p", "quiet", note)] : []),

@@ -98,7 +98,7 @@ function fill(td, cell, prompt, model, failed) {
  *  @param {Completions | null} data */
 function completions(root, data) {
   root.dataset.cells = data ? String(data.rows.flat().filter(Boolean).length) : "";
-  if (!data) return root.replaceChildren(h("p", "quiet", "Every prompt is a row here, every model a column."));
+  if (!data) return root.replaceChildren(h("p", "quiet", "Each prompt will be a row, each model a column."));
   const shape = JSON.stringify([data.models, data.prompts]);
   if (root.dataset.shape !== shape) {
     root.dataset.shape = shape;
@@ -121,21 +121,21 @@ const COLUMNS = [
     "train_loss",
     "Training loss",
     2,
-    "nats per token on the first 90 % of the text, from which a model that was trained on it has learned",
+    "nats per token on the first 90 % of the text; lower for models trained on it",
   ],
   ["val_loss", "Validation loss", 2, "nats per token on the last 10 % of the text"],
   [
     "train_perplexity",
     "Training perplexity",
     1,
-    "exp(training loss): among so many equally likely tokens it was as hard to guess",
+    "exp(training loss): as uncertain as a choice among this many equally likely tokens",
   ],
   ["val_perplexity", "Validation perplexity", 1, "exp(validation loss)"],
   [
     "bits_per_byte",
     "Bits per byte",
     3,
-    "of the last 10 % of the text; the only one of these numbers that models with different tokenizers share",
+    "on the last 10 % of the text; the only number here comparable across tokenizers",
   ],
   ["tokens", "Tokens", 0, "predicted, of both parts"],
   ["reported_loss", "Reported loss", 1, "of OpenAI\u2019s weights on The Verdict, as published, to one digit"],
@@ -242,13 +242,13 @@ function chartWithSwitch(rows) {
 function losses(root, data) {
   root.dataset.rows = String(data?.rows.length ?? 0);
   if (!data?.rows.length)
-    return root.replaceChildren(h("p", "quiet", "How well each model predicts the text is shown here."));
+    return root.replaceChildren(h("p", "quiet", "The losses of each model on the text appear here."));
   const cut =
     data.measured < data.of
       ? `the first ${number(data.measured, 0)} of its ${number(data.of, 0)} characters`
       : `${number(data.of, 0)} characters`;
   const note =
-    "Losses and perplexities count tokens, so they compare models with the same tokenizer only; bits per byte " +
+    "Losses and perplexities are per token, so they compare only models with the same tokenizer; bits per byte " +
     "compare all.";
   const words = data.mixed ? `These models have different tokenizers. ${note}` : note;
   root.replaceChildren(

@@ -124,7 +124,7 @@ function block(data) {
       "branch",
       h("div", "branch-name", ...label),
       h("ol", "parts", ...parts),
-      h("div", "sum", "+ added to the stream"),
+      h("div", "sum", "+ added to the residual stream"),
     );
   });
   title.append(h("span", "quiet", words));
@@ -199,8 +199,8 @@ add({
     if (!data) return root.replaceChildren();
     const heading = h("h3", "arch-title", data.name, h("span", "quiet", ` ${data.total} parameters`));
     const widths =
-      `The stream is ${number(data.width)} numbers wide; a part\u2019s sketch shows ` +
-      `how it widens or narrows.`;
+      `The residual stream is ${number(data.width)} numbers wide; each sketch shows ` +
+      `how a part widens or narrows it.`;
     const list = h("ol", "arch", ...data.before.map(part), block(data), ...data.after.map(part));
     list.setAttribute("aria-label", `The parts of ${data.name}, in the order of computation`);
     /** @param {string} text */

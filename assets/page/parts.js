@@ -11,7 +11,7 @@ import { h, set } from "./dom.js";
 const STEPS = {
   probability: [0.5, 0.2, 0.05, 0.01, 0.001],
   rank: [0, 2, 9, 99, 999], // 0: the most probable
-  entropy: [1.5, 3, 8, 30, 150].map(Math.log), // as if among so many equally probable tokens
+  entropy: [1.5, 3, 8, 30, 150].map(Math.log), // as uncertain as a choice among this many tokens
 };
 const LEGENDS = {
   probability: ["from 50 %", "20", "5", "1", "0.1", "less"],
@@ -67,7 +67,7 @@ export function trouble() {
   /** @type {(() => void) | undefined} */
   let retrying;
   const words = h("span", "");
-  const again = button("Try again", "Ask once more", () => retrying?.());
+  const again = button("Try again", "Send the request again", () => retrying?.());
   const node = h("div", "trouble", words, again);
   node.setAttribute("role", "alert");
   node.hidden = true;

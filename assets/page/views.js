@@ -67,7 +67,7 @@ const views = {
     root.dataset.tokens = data && "tokens" in data ? String(data.tokens) : "";
     if (data && "error" in data) return root.replaceChildren(h("p", "trouble", data.error));
     if (!data || "note" in data) {
-      const hint = data?.note ?? "Choose a text; it is shown here as the model will read it.";
+      const hint = data?.note ?? "Choose a text to see it here as the model will read it.";
       return root.replaceChildren(h("p", "quiet", hint));
     }
     const tokens = scrolling(h("div", "tokens"), "The beginning of the text, token by token");
@@ -119,7 +119,7 @@ const views = {
   samples(root, data) {
     root.dataset.samples = String(data?.length ?? 0);
     if (!data?.length) {
-      const hint = "Samples of the model\u2019s writing appear here while it learns, the newest on top.";
+      const hint = "Samples of the model\u2019s text appear here during training, newest first.";
       return root.replaceChildren(h("p", "quiet", hint));
     }
     const entries = data.map(({ step, epoch, prompt, text }) => {

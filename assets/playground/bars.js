@@ -7,11 +7,11 @@ import { clamp, number, percent } from "../page/numbers.js";
 const NICE = [1, 0.75, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.075, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0001];
 
 const TITLES = [
-  "The token, blanks and line ends made visible",
-  "Its number in the vocabulary",
+  "The token, with spaces and line breaks made visible",
+  "Its id in the vocabulary",
   "The light bar is the model's own probability, the dark one that after the chain",
   "Probability the model gives it",
-  "Probability after the chain: what is drawn from",
+  "Probability after the chain, from which the token is sampled",
 ];
 
 const exact = (p) => `${(100 * Number(p)).toPrecision(4)} %`;
@@ -51,11 +51,11 @@ export class Bars {
     this.active = -1;
     this.list = h("ul", "bars");
     this.list.setAttribute("role", "listbox");
-    this.list.setAttribute("aria-label", "Tokens that could stand here, the most probable first");
+    this.list.setAttribute("aria-label", "Candidates for this position, most probable first");
     this.list.tabIndex = 0;
     this.rest = line("div");
     this.rest.node.className = "bar-row others";
-    this.rest.node.title = "All tokens that have no bar here, together";
+    this.rest.node.title = "All tokens not shown as bars, together";
     this.node = h("div", "bars-box", this.head(), this.list, this.rest.node);
     this.listen();
   }
@@ -74,7 +74,7 @@ export class Bars {
     list.addEventListener("pointerover", (event) => {
       const row = within(event, ".bar-row");
       if (!row) return;
-      row.title = `Put this token in the text. Model ${exact(row.dataset.raw)}, drawn ${exact(row.dataset.final)}`;
+      row.title = `Insert this token into the text. Model ${exact(row.dataset.raw)}, drawn ${exact(row.dataset.final)}`;
     });
     list.addEventListener("focus", () => this.active < 0 && list.matches(":focus-visible") && this.activate(0));
     list.addEventListener("blur", () => this.activate(-1));

@@ -26,9 +26,9 @@ class Beams {
     this.node = h("div", "beams");
     this.job = new Job(lab, this.node, {
       label: "Start the search",
-      title: "Follow several texts at once",
-      keeps: "The tree stays as far as it has grown",
-      stale: "The settings have changed: this tree grew before.",
+      title: "Search several hypotheses at once",
+      keeps: "The tree so far is kept",
+      stale: "The settings have changed since this search.",
       work: (alive, prompt) => this.work(alive, prompt),
       progress: () => this.progress(),
       count: () => settingsOf(this.lab.state).length,
@@ -63,8 +63,8 @@ class Beams {
       });
       return { node, input };
     };
-    this.beamsField = whole("beams", "Beams", "How many hypotheses go on at each step; 1 is greedy");
-    this.lengthField = whole("length", "Tokens", "The search goes on for so many at most");
+    this.beamsField = whole("beams", "Beams", "How many hypotheses are kept at each step; 1 is greedy");
+    this.lengthField = whole("length", "Tokens", "Maximum length of a hypothesis");
     this.early = h("input", "");
     this.early.type = "checkbox";
     this.early.addEventListener("change", () => this.set({ early: this.early.checked }));
@@ -97,8 +97,8 @@ class Beams {
     const words = h("p", "quiet");
     words.append(
       h("span", "mono", "score = log-probability / length ^ penalty"),
-      ": 0 ranks by log-probability alone, more favours long texts. Moving it ranks anew what the search has seen. " +
-        "Which hypotheses are pruned does not depend on it: pruning compares log-probabilities of equal length.",
+      ": 0 ranks by log-probability alone, more favors long texts. Moving it re-ranks the finished hypotheses. " +
+        "Pruning does not depend on it, because it compares log-probabilities of equal length.",
     );
     return h("div", "beam-penalty", node, words);
   }
@@ -203,7 +203,7 @@ class Beams {
     const shown = node ?? (active?.step <= this.step ? active : null) ?? this.leader;
     if (!shown?.parent) {
       this.text.textContent = "";
-      this.numbers.textContent = "Point at a node, or go to it with the keys, to read its hypothesis.";
+      this.numbers.textContent = "Point at a node, or use the arrow keys, to read its hypothesis.";
       return;
     }
     const points = shown.logprob / shown.ids.length ** this.penaltyNow;

@@ -132,7 +132,7 @@ export class Branches {
     while (paths[0][common] !== undefined && paths[0][common] === paths[1][common]) common++;
     const columns = paths.map((path, i) => column(tree, about, path, common, compared[i]));
     const [one, other] = paths.map((path) => h("code", "", partingWords(tree, about, path[common])));
-    const line = h("p", "quiet parting", `They part at token ${common + 1}: `, one, " against ", other, ".");
+    const line = h("p", "quiet parting", `They diverge at token ${common + 1}: `, one, " or ", other, ".");
     comparison.append(line, h("div", "columns", ...columns));
     comparison.dataset.common = String(common);
   }

@@ -18,7 +18,7 @@ const PRESETS = [
     "Temperature 1.1, min-p 0.05, repetition penalty 1.1",
     chainOf({ repetition_penalty: 1.1, temperature: 1.1, min_p: 0.05 }),
   ],
-  ["Chaos", "Temperature 2 and nothing cut", chainOf({ temperature: 2 })],
+  ["Chaos", "Temperature 2, no truncation", chainOf({ temperature: 2 })],
 ];
 
 /** A number field bound to a state entry; what is no whole number in the range is not taken. */
@@ -45,7 +45,7 @@ function modelField(lab) {
   const { node, input } = field(
     "Model",
     { tag: "select" },
-    "Who writes: the starter model, or one trained or " + "downloaded here",
+    "The starter model, or one trained or downloaded here",
   );
   input.addEventListener("change", () => lab.set({ model: input.value }));
   function show() {
@@ -58,7 +58,7 @@ function modelField(lab) {
 }
 
 function promptField(lab) {
-  const title = "The text that is continued. Without one, writing starts from <|endoftext|>.";
+  const title = "The text to continue. Without one, the text starts from <|endoftext|>.";
   const { node, input } = field("Prompt", { tag: "textarea", rows: 3, spellcheck: "false" }, title);
   let timer = 0;
   const take = () => {
@@ -87,9 +87,9 @@ function presetButtons(lab) {
 
 const GREEDY = [
   "Greedy: always the most probable token",
-  "No chance at all. Of the steps, only the repetition " + "penalty is heeded.",
+  "No sampling. With greedy decoding only the repetition penalty applies.",
 ];
-const STOP = ["Stop at <|endoftext|>", "The token that stands between texts ends the writing"];
+const STOP = ["Stop at <|endoftext|>", "The token that separates texts ends the generation"];
 const SEED = "The same seed throws the same darts at the same positions";
 
 export function controls(lab) {
@@ -102,8 +102,8 @@ export function controls(lab) {
   const steps = chainList(lab, (sentence) => (spoken.textContent = sentence));
   const greedy = check(lab, "greedy", ...GREEDY);
   const seed = whole(lab, "seed", "Seed", SEED, 0, LARGEST_SEED);
-  const fresh = button("New seed", "Another seed, so other darts", () => lab.set({ seed: newSeed() }));
-  const length = whole(lab, "length", "Tokens to write", "How many tokens Write adds at most", 1, 5000);
+  const fresh = button("New seed", "A new seed throws new darts", () => lab.set({ seed: newSeed() }));
+  const length = whole(lab, "length", "Tokens to write", "Maximum number of tokens that Write adds", 1, 5000);
   const stop = check(lab, "stop", ...STOP);
   const numbers = h("div", "numbers", seed.node, fresh, length.node);
   const inside = h("div", "inside", presets.node, steps.list, greedy.node, numbers, stop.node, spoken);

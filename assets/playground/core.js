@@ -48,7 +48,7 @@ const panels = [];
 const extensions = [];
 
 const ANEW =
-  "The server has been restarted since this page was opened. Reload the page; what is set here is kept in its address.";
+  "The server was restarted after this page was opened. Reload the page; your settings are kept in its address.";
 
 /** Whether the server that answers is another one than the page came from. */
 async function isAnew() {

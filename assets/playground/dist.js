@@ -25,7 +25,7 @@ const THROW =
 
 const ORDERS = [
   ["raw", "as the model ranks them"],
-  ["final", "as they are drawn"],
+  ["final", "as they are sampled"],
 ];
 
 /** The stages of a position under a state's steps; greedy is temperature 0 for trace(). */
@@ -58,7 +58,7 @@ export class Distribution {
 
   options() {
     this.shown = h("input");
-    Object.assign(this.shown, { type: "range", min: "5", max: "50", title: "How many tokens have a bar of their own" });
+    Object.assign(this.shown, { type: "range", min: "5", max: "50", title: "How many tokens are shown as bars" });
     this.shown.addEventListener("input", () => this.lab.set({ shown: Number(this.shown.value) }));
     this.shownCount = h("span", "shown-count");
     this.order = h("select", "", ...ORDERS.map(([value, words]) => Object.assign(h("option", "", words), { value })));
@@ -73,7 +73,7 @@ export class Distribution {
       this.draw();
     };
     this.throwButton = button("Throw 1,000 darts", THROW, () => to(this.darts + 1000));
-    this.clearButton = button("Clear", "Take the darts away", () => to(0));
+    this.clearButton = button("Clear", "Remove the darts", () => to(0));
     this.result = h("p", "quiet result");
     return h("div", "throw", h("div", "row", this.throwButton, this.clearButton), this.result);
   }
@@ -142,7 +142,7 @@ export class Distribution {
 
 function thrownWords(counts, stages, darts) {
   const off = [...counts].map(([id, count]) => Math.abs(count / darts - stages.at(-1).probability(id)));
-  const furthest = `the furthest mark is ${percent(Math.max(...off))} off its bar`;
+  const furthest = `the largest difference from a bar is ${percent(Math.max(...off))}`;
   return `${number(darts)} darts hit ${number(counts.size)} different tokens; ${furthest}.`;
 }
 
@@ -150,10 +150,10 @@ function thrownWords(counts, stages, darts) {
 function key() {
   const parts = [
     [h("i", "of-raw"), "the model's own probability"],
-    [h("i", "of-final"), "what is drawn from, behind the chain"],
+    [h("i", "of-final"), "what is sampled from, after the chain"],
     [h("s", "", "the"), "removed by the chain"],
     [h("i", "of-dart"), "hit by the dart"],
-    [h("i", "of-chosen"), "stands in the text"],
+    [h("i", "of-chosen"), "in the text"],
     [h("i", "of-throw"), "how often the thousand darts hit it"],
   ];
   return h("div", "key", ...parts.flatMap(([mark, words]) => [mark, h("span", "", words)]));

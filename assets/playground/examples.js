@@ -27,18 +27,18 @@ export const EXAMPLES = [
   },
   {
     title: "Top-k cliff",
-    about: "a cut between two equally good tokens",
+    about: "a cutoff between two equally good tokens",
     look:
       "Top-k keeps five tokens and cuts the sixth, which is about as probable as the fifth. Move k by one and " +
-      "watch what goes and who gets its share.",
+      "watch which token is removed and which ones gain its share.",
     state: { panel: "write", prompt: "Nell looked at the", steps: [step("top_k", 5)], seed: 1, shown: 15 },
   },
   {
     title: "Greedy loop",
     about: "always the most probable token",
     look:
-      "Press Start the race: the greedy lane soon goes round in circles, because what it has just written makes " +
-      "itself more probable. A repetition penalty or a draw breaks the circle.",
+      "Press Start the race: the greedy lane soon repeats itself, because what it has just written becomes more " +
+      "probable. A repetition penalty or sampling breaks the loop.",
     state: {
       panel: "race",
       prompt: '"Let it settle," said Ambrose.',
@@ -95,7 +95,7 @@ export const EXAMPLES = [
   },
 ];
 
-/** Set the example; what was there can be had back. */
+/** Set the example; the previous state can be restored. */
 function apply(lab, { look, state }) {
   const before = structuredClone(lab.state);
   lab.restore(clean(state).state);
@@ -108,7 +108,7 @@ function apply(lab, { look, state }) {
 
 /** A button that opens a list of buttons; Escape or leaving it closes it. */
 function menu(lab) {
-  const opener = button("Examples", "Settings that each show one effect", () => toggle());
+  const opener = button("Examples", "Settings that demonstrate one effect each", () => toggle());
   const items = EXAMPLES.map((example) => {
     const item = button("", "", () => {
       toggle(false);

@@ -6,22 +6,21 @@ import { legend } from "../page/parts.js";
 import { COLOURS } from "./text.js";
 
 const FIGURES = [
-  ["tokens", "Tokens behind the prompt"],
-  ["tokens/s", "Tokens per second of the last writing"],
+  ["tokens", "Tokens after the prompt"],
+  ["tokens/s", "Generation speed, tokens per second, the last time"],
   [
     "log-probability",
     "Sum of the tokens' log-probabilities, natural logarithm, in the model's own distribution (before the chain)",
   ],
   [
     "perplexity",
-    "exp(\u2212 log-probability / tokens), in the model's own distribution (before the chain): as if each token had " +
-      "been " +
-      "chosen among so many equally probable ones",
+    "exp(\u2212 log-probability / tokens), in the model's own distribution (before the chain): as uncertain as a " +
+      "choice among this many equally likely tokens",
   ],
 ];
 
 const COLOURED =
-  "What the model thought of each token: its probability, its rank among all, or how unsure the model was before it";
+  "The color of each token: its probability, its rank among all tokens, or the model's entropy before it";
 
 function figure([name, title]) {
   const value = h("dd", "", "\u2013");

@@ -7,11 +7,11 @@ import { divergence, laneForm, lanesOf, measure, summary } from "./lanes.js";
 import { prose, tokenTitle } from "./setup.js";
 
 const FACTS = [
-  ["differs", "First difference", "The first token that is not the one of the lane all others are compared with"],
+  ["differs", "First difference", "The first token that differs from the lane all others are compared with"],
   ["mean", "Mean log-prob.", "Mean natural logarithm of the tokens' probabilities in the model's own distribution"],
-  ["perplexity", "Perplexity", "exp(\u2212 mean log-probability): how uncertain the model would be of this text"],
+  ["perplexity", "Perplexity", "exp(\u2212 mean log-probability): a choice among this many equally likely tokens"],
   ["share", "In repeats", "Share of the tokens in an n-gram that has occurred before in this lane (underlined)"],
-  ["loop", "Loop", "Whether the text has come to repeat its last tokens: at least twice, and over 12 tokens"],
+  ["loop", "Loop", "Whether the text keeps repeating its last tokens: at least twice, and over 12 tokens"],
   ["distinct", "Distinct-1 / 2 / 3", "Different n-grams / all n-grams of 1, 2 and 3 tokens; 1.00: none occurs twice"],
 ];
 

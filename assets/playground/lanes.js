@@ -45,7 +45,7 @@ export function summary({ steps, greedy, beams, length_penalty }) {
   const always = greedy || isGreedy(steps);
   const words = obeyed(active(steps), always).map(({ name, value }) => `${STEPS[name].label.toLowerCase()} ${value}`);
   if (always) words.push("always the most probable token");
-  return words.join(", ") || "drawn from the model's own distribution";
+  return words.join(", ") || "sampled from the model's own distribution";
 }
 
 // The form of one lane ----------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ function stepFields(lane, edit) {
   });
 }
 
-const WAYS = { draw: "Draw by probability", greedy: "Always the most probable (greedy)", beams: "Beam search" };
+const WAYS = { draw: "Sampling", greedy: "Greedy (always the most probable)", beams: "Beam search" };
 
 /**
  * The form. edit(change, key) is called with a function from the lane as it is now to what changes of it; with a `key`
@@ -123,10 +123,10 @@ export function laneForm(lane, { edit, remove, mayBeam }) {
     edit(() => ({ greedy: value === "greedy", beams: value === "beams" ? 4 : 0 }), "way");
   });
   const steps = lane.beams ? beamFields(lane, edit) : stepFields(lane, edit);
-  const note = "Greedy heeds the repetition penalty and no other step.";
-  const heeded = lane.greedy && !lane.beams ? h("p", "quiet", note) : null;
-  const away = remove ? button("Remove this lane", "It is taken out of the race", remove, "small") : null;
-  return h("div", "lane-form", name.node, way.node, heeded, ...steps, away);
+  const note = "With greedy decoding only the repetition penalty applies.";
+  const greedy = lane.greedy && !lane.beams ? h("p", "quiet", note) : null;
+  const away = remove ? button("Remove this lane", "Remove this lane from the race", remove, "small") : null;
+  return h("div", "lane-form", name.node, way.node, greedy, ...steps, away);
 }
 
 function beamFields({ beams, length_penalty }, edit) {
@@ -134,7 +134,7 @@ function beamFields({ beams, length_penalty }, edit) {
   return [
     numeric(
       "Beams",
-      "Hypotheses followed at once",
+      "Number of hypotheses",
       beams,
       (x) => clamp(Math.round(x), 1, 10),
       (x) => edit(() => ({ beams: x })),

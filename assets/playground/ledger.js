@@ -15,7 +15,7 @@ const COLUMNS = [
     "What cutting multiplied the probabilities of the others by: 1 / (1 \u2212 what was cut off)",
   ],
   ["entropy", "entropy", "Entropy of the distribution, in nats"],
-  ["perplexity", "perpl.", "Perplexity, exp(entropy): as if so many tokens were equally probable"],
+  ["perplexity", "perpl.", "Perplexity, exp(entropy): as uncertain as a choice among this many equally likely tokens"],
 ];
 const LABELS = { model: "The model", greedy: "Greedy" };
 

@@ -10,8 +10,7 @@ import { wholeChain } from "./steps.js";
 import { NEXT } from "./story.js";
 
 const PUT =
-  "Any text: its tokens take this place, and a new branch grows from there. Enter puts it, Shift and Enter begin a " +
-  "new line.";
+  "Any text: its tokens go here, and a new branch starts from there. Enter inserts it, Shift+Enter starts a new line.";
 
 export class Position {
   /** `acts`: take(id) a token of the bars, fork() here, force(words) in this place. */
@@ -28,10 +27,10 @@ export class Position {
     this.how = h("p", "quiet how");
     this.forkButton = button(
       "Fork here",
-      "Write on behind this token with a new seed; the rest stays as a branch",
+      "Continue after this token with a new seed; the rest is kept as a branch",
       acts.fork,
     );
-    const then = "Turn everything to where it stood when this token was drawn";
+    const then = "Restore the settings with which this token was sampled";
     this.thenButton = button("Use its settings", then, () => this.useSettings());
     const buttons = h("div", "row acts", this.thenButton, this.forkButton, this.forcing(acts.force));
     this.node = h("section", "lab-dist", h("div", "dist-head", this.title, buttons, this.how), this.dist.node);
@@ -99,8 +98,8 @@ export class Position {
     const way = story.wayOf(selected);
     const same = !way || JSON.stringify(way) === JSON.stringify(story.settings);
     const where = `Position ${number(story.promptIds.length + place)} of the context`;
-    const origin = same ? "" : `; drawn with other settings than now (seed ${way.seed})`;
-    const hand = node && !way ? "; put here by hand" : "";
+    const origin = same ? "" : `; sampled with different settings (seed ${way.seed})`;
+    const hand = node && !way ? "; inserted by hand" : "";
     this.how.textContent = `${where}${next ? ". Choose a bar to add its token" : ""}${given(node)}${origin}${hand}.`;
     this.forkButton.disabled = next;
     this.thenButton.disabled = same;

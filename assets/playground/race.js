@@ -20,9 +20,9 @@ class Race {
     this.node = h("div", "race");
     this.job = new Job(lab, this.node, {
       label: "Start the race",
-      title: "All lanes write at once",
-      keeps: "The lanes keep what they have written",
-      stale: "The settings have changed: this was written before.",
+      title: "All lanes write at the same time",
+      keeps: "The lanes keep their texts",
+      stale: "The settings have changed since this was written.",
       work: (alive, prompt) => this.work(alive, prompt),
       progress: () => this.progress,
       count: () => this.lab.state.length,
@@ -34,7 +34,7 @@ class Race {
     });
     this.grid = h("div", "lanes");
     const scale = h("span", "race-scale", h("span", "quiet", "Probability "), legend("probability"));
-    scale.title = "The colour of a token: its probability in the model's own distribution";
+    scale.title = "The color of a token: its probability in the model's own distribution";
     this.node.append(setup(lab), ...this.job.nodes(scale), this.hints(), this.grid, this.foot());
     container.append(this.node);
     this.sync();
@@ -48,14 +48,14 @@ class Race {
       h("strong", "", "What to look for: "),
       "where a lane leaves the first one (outlined); how soon greedy and beam search repeat themselves (underlined); ",
       "how the same dart hits another token once a strategy has cut or sharpened the bar. ",
-      "Move over a token to see its place in all lanes.",
+      "Point at a token to see its position in all lanes.",
     );
     return h("div", "race-hints", this.dartLine, look);
   }
 
   foot() {
     this.add = button("Add a lane", "With the settings of the panel Write", () => this.addLane());
-    const reset = button("The six lanes of the start", "Puts the lanes back as they were at first", () =>
+    const reset = button("Reset to six lanes", "Restore the default lanes", () =>
       this.lab.set({ lanes: START.lanes }),
     );
     const ngram = h("select", "");
@@ -115,7 +115,7 @@ class Race {
     this.measure();
     this.dartLine.textContent =
       `All lanes throw the same dart at each position (common random numbers, seed ${this.lab.state.seed}): ` +
-      "where they differ, it is the strategy and not luck.";
+      "any difference is due to the strategy, not luck.";
   }
 
   measure() {

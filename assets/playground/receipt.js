@@ -91,7 +91,7 @@ function oneWay(state, { steps, greedy, seed }, count, stop) {
 function manyWays(state, parts) {
   return lines(
     opening("lane_of, race", state),
-    "parts = [  # tokens put there by hand, or how many were drawn and how",
+    "parts = [  # tokens inserted by hand, or how many were sampled and how",
     parts.map((part) => `    ${py(part)},`),
     "]",
     "new = []",
@@ -132,7 +132,7 @@ function raced({ state }) {
     `events = race(model, tokenizer.n_vocab, ids, [*map(lane_of, lanes)], ${py(state.seed)}, ${py(state.length)}, ` +
       `${end(state)})`,
     "tokens = [[] for _ in lanes]",
-    "for event in events:  # a beam search tells its whole path each time",
+    "for event in events:  # a beam search yields its whole path each time",
     "    whole = event.kind == 'beam_lane'",
     "    tokens[event.lane] = list(event.ids) if whole else [*tokens[event.lane], event.id]",
     "for lane, new in zip(lanes, tokens):",

@@ -43,7 +43,7 @@ function accept(lab, raw, what) {
     );
   if (wrong.length) {
     faults.push(
-      `Parts of it could not be read and are as at the start: ${wrong.map((key) => NAMES[key] ?? key).join(", ")}.`,
+      `Parts of it could not be read and were reset: ${wrong.map((key) => NAMES[key] ?? key).join(", ")}.`,
     );
   }
   lab.say(faults.length ? `${what} was opened. ${faults.join(" ")}` : "", ...(faults.length ? [lab.dismiss()] : []));
@@ -156,9 +156,9 @@ function linkPart(link) {
   const length = node.value.length;
   const words =
     length > MESSENGER
-      ? `It holds everything that is set and written here: ${number(length)} characters. Some messengers cut so ` +
-        `long a link; then send the JSON.`
-      : "It holds everything that is set and written here; whoever opens it sees the same.";
+      ? `It contains all settings and texts here: ${number(length)} characters. Some messengers truncate long ` +
+        `links; then send the JSON.`
+      : "It contains all settings and texts here; opening it shows the same.";
   return part(
     "link",
     "Link",
@@ -196,7 +196,7 @@ function jsonPart(lab, close) {
     close();
     await openFile(lab, file);
   });
-  const load = button("Open a JSON file", "Restore what such a file holds", () => input.click());
+  const load = button("Open a JSON file", "Restore the state from such a file", () => input.click());
   return part(
     "json",
     "JSON",
@@ -216,7 +216,7 @@ async function openFile(lab, file) {
     if (typeof payload?.state !== "object" || payload.state === null) throw new Error();
     accept(lab, payload.state, "The file");
   } catch {
-    lab.say("This file can't be read: it must be a JSON that was saved here, with Share.", lab.dismiss());
+    lab.say("This file can't be read: it must be a JSON file saved here with Share.", lab.dismiss());
   }
 }
 
@@ -238,11 +238,11 @@ async function openSheet(lab, opener) {
 }
 
 extend((lab) => {
-  const share = button("Share", "A link to what is on screen, the Python that gives the same tokens, a JSON", () =>
+  const share = button("Share", "A link to what is on screen, Python code for the same tokens, or a JSON file", () =>
     openSheet(lab, share),
   );
   lab.tools.append(share);
-  lab.dismiss = () => button("OK", "Take this line away", () => lab.say());
+  lab.dismiss = () => button("OK", "Dismiss this message", () => lab.say());
   lab.address = new Address(lab);
   let given = location.hash; // as the page was opened: soon the address says what the visitor does
   lab.on((changed) => {

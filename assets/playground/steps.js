@@ -11,7 +11,7 @@ export const STEPS = {
   repetition_penalty: {
     label: "Repetition penalty",
     title:
-      "Tokens that stand in the context already lose: positive logits are divided by this, negative ones multiplied. " +
+      "Penalizes tokens already in the context: positive logits are divided by this, negative ones multiplied. " +
       "1 is off.",
     rule: "a number above 0; 1 turns it off",
     off: 1, low: SMALLEST, high: LARGEST, open: false, whole: false, greedy: null,
@@ -20,16 +20,14 @@ export const STEPS = {
   temperature: {
     label: "Temperature",
     title:
-      "The logits are divided by this: below 1 the probable gets more probable, above 1 all get more equal. 0 is " +
-        "greedy, " +
-      "1 is off.",
+      "The logits are divided by this: below 1 sharpens the distribution, above 1 flattens it. 0 is greedy, 1 is off.",
     rule: "0 (greedy) or a number above it; 1 turns it off",
     off: 1, low: SMALLEST, high: LARGEST, open: false, whole: false, greedy: 0,
     on: 0.8, slider: [0, 3, 0.01], scene: [0.1, 3, 0.05],
   },
   top_k: {
     label: "Top-k",
-    title: "Only the k most probable tokens stay. 0 is off.",
+    title: "Keeps only the k most probable tokens. 0 is off.",
     rule: "a whole number of at least 1; 0 turns it off",
     off: 0, low: 0, high: LARGEST, open: false, whole: true, greedy: null,
     on: 40, slider: null, scene: [1, 50, 1], // Write's grows with the vocabulary
@@ -37,15 +35,14 @@ export const STEPS = {
   top_p: {
     label: "Top-p",
     title:
-      "The most probable tokens stay, up to and with the one that makes their sum reach p (nucleus sampling). 1 is " +
-        "off.",
+      "Keeps the smallest set of top tokens whose total probability reaches p (nucleus sampling). 1 is off.",
     rule: "a number above 0 and at most 1; 1 turns it off",
     off: 1, low: 0, high: 1, open: true, whole: false, greedy: null,
     on: 0.9, slider: [0.01, 1, 0.01], scene: [0.05, 1, 0.05],
   },
   min_p: {
     label: "Min-p",
-    title: "Tokens stay that are at least this fraction as probable as the most probable one. 0 is off.",
+    title: "Keeps tokens at least this fraction as probable as the most probable one. 0 is off.",
     rule: "a number from 0 to 1; 0 turns it off",
     off: 0, low: 0, high: 1, open: false, whole: false, greedy: null,
     on: 0.05, slider: [0, 1, 0.01], scene: [0, 0.5, 0.01],

@@ -19,7 +19,7 @@ export function dartStrip() {
   wall.setAttribute("role", "img");
   wall.title =
     "The distribution as one bar from 0 to 1, the most probable token first; each token is as wide as it is probable";
-  flag.title = "The number drawn for this position, uniform from 0 to 1; it depends on the seed and the position alone";
+  flag.title = "The random number for this position, uniform from 0 to 1; it depends only on the seed and the position";
   let width = 800;
   new ResizeObserver(([entry]) => (width = entry.contentRect.width || width)).observe(wall);
 
@@ -41,7 +41,7 @@ export function dartStrip() {
       ? `Greedy throws no dart: it takes ${name}.`
       : `The dart at ${number(u, 4)} hits ${name} (id ${hit.id}), which has the bar from ${number(hit.from, 4)} to ` +
         `${number(hit.to, 4)}: ${percent(hit.to - hit.from)}.`;
-    const other = chosen !== null && chosen !== hit.id ? ` In the text stands ${nameOf(chosen)}.` : "";
+    const other = chosen !== null && chosen !== hit.id ? ` The text has ${nameOf(chosen)}.` : "";
     setText(story, now + other);
     wall.setAttribute("aria-label", now);
     return hit.id;

@@ -69,7 +69,7 @@ export class TextView {
   /** What is known of a token, in words. */
   words(at) {
     const { id, way, numbers } = this.tree.nodes[at];
-    const token = `${visible(this.about.vocabulary(id).bytes)}, id ${id}, ${way < 0 ? "put here by hand" : "drawn"}`;
+    const token = `${visible(this.about.vocabulary(id).bytes)}, id ${id}, ${way < 0 ? "inserted by hand" : "sampled"}`;
     if (!numbers) return token;
     const given = `${percent(Math.exp(numbers.logprob))}, rank ${number(numbers.rank + 1)}`;
     return `${token}. The model gave it ${given}; entropy ${number(numbers.entropy, 2)} nats`;

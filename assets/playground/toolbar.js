@@ -4,14 +4,14 @@ import { h } from "../page/dom.js";
 import { number } from "../page/numbers.js";
 import { button } from "../page/parts.js";
 
-const AUTOPLAY = "One token after the other, its distribution shown each time; sliders may be moved meanwhile";
+const AUTOPLAY = "One token after another, each with its distribution; you can move the sliders meanwhile";
 
 export function toolbar(lab, { write, stop, one, autoplay, over }) {
-  const writeButton = button("Write", "Go on from the end of the text", write, "primary");
-  const stopButton = button("Stop", "Stop writing; what is written stays", stop);
+  const writeButton = button("Write", "Continue from the end of the text", write, "primary");
+  const stopButton = button("Stop", "Stop writing; the text is kept", stop);
   const oneButton = button("One token", "Add the token that the dart hits", one);
   const autoButton = button("Autoplay", AUTOPLAY, autoplay);
-  const overButton = button("Start over", "Back to the prompt; the branches stay", over);
+  const overButton = button("Start over", "Back to the prompt; the branches are kept", over);
   const pace = h("input");
   Object.assign(pace, { type: "range", min: "0.5", max: "10", step: "0.5", title: "Tokens per second of autoplay" });
   pace.setAttribute("aria-label", "Speed of autoplay, tokens per second");

@@ -84,7 +84,7 @@ function controls(lab) {
   const book = [0.1, 1, 5].map((t) =>
     button(String(t), `Temperature ${t}, with all nine words`, () => change(lab, { temperature: t, top_k: 0 })),
   );
-  const dart = button("Throw the dart", "Draw one number anew", () =>
+  const dart = button("Throw the dart", "Draw a new number", () =>
     change(lab, { u: Math.floor(Math.random() * 1000) / 1000 }),
   );
   const left = h(
@@ -262,8 +262,8 @@ function mount(container, lab) {
     bar.show(result, toy.u);
     const kept = result.words.filter((entry) => entry.kept).length;
     facts.textContent =
-      `${kept} of 9 words can come; the choice is as uncertain as one among ` +
-      `${number(result.perplexity, 2)} equally probable words (perplexity).`;
+      `${kept} of 9 words are possible; as uncertain as a choice among ` +
+      `${number(result.perplexity, 2)} equally likely words (perplexity).`;
     root.dataset.drawn = !toy.draws ? "no" : counts ? "done" : "asking";
     clear.disabled = !toy.draws;
     draws.follow();

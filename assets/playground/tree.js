@@ -59,7 +59,7 @@ export class Tree {
       return there;
     }
     if (this.nodes.length >= MOST)
-      throw new Error("There are 20,000 tokens in all branches. Delete some of them first.");
+      throw new Error("The branches have reached 20,000 tokens in total. Delete some first.");
     this.nodes.push({ parent, id, way, children: [], numbers });
     this.children(parent).push(this.nodes.length - 1);
     return this.nodes.length - 1;

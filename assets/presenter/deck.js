@@ -36,14 +36,14 @@ export function check(raw) {
     return { title: words(raw.title, 200) || "Scenes", scenes: Array.from(raw.scenes, checkScene) };
   } catch {
     throw new Error(
-      `This is no deck: it must be a JSON {"title", "scenes": [{"title", "note", "state"}, ...]} of 1 to ` +
+      `This is not a deck: it must be a JSON {"title", "scenes": [{"title", "note", "state"}, ...]} of 1 to ` +
         `${MOST_SCENES} scenes.`,
     );
   }
 }
 
 export async function fromFile(file) {
-  if (file.size > MOST_BYTES) throw new Error("This file is larger than 20 MB, so it is no deck that can be shown.");
+  if (file.size > MOST_BYTES) throw new Error("This file is larger than 20 MB. Choose a smaller deck.");
   let raw = null;
   try {
     raw = JSON.parse(await file.text());

@@ -45,8 +45,8 @@ function tools(presenter, said, attempt) {
       presenter.go(0);
     }),
   );
-  const remove = button("Remove this scene", "Take this scene out of the deck", () => {
-    if (presenter.deck.scenes.length === 1) return void (said.textContent = "A deck has at least one scene.");
+  const remove = button("Remove this scene", "Remove this scene from the deck", () => {
+    if (presenter.deck.scenes.length === 1) return void (said.textContent = "A deck needs at least one scene.");
     own({ ...presenter.deck, scenes: presenter.deck.scenes.toSpliced(presenter.at, 1) });
     presenter.go(presenter.at);
   });
@@ -58,8 +58,8 @@ function adding(presenter, attempt, own) {
   const name = field("Title", { type: "text", maxlength: 200 });
   const note = field("Note", { tag: "textarea", maxlength: 4000 });
   const add = button(
-    "Add what the Playground shows",
-    "A new scene behind this one, with the Playground's present settings",
+    "Add the Playground as a scene",
+    "A new scene after this one, with the Playground's current settings",
     () =>
       attempt(() => {
         const scene = decks.sceneOf(presenter.lab.state, name.input.value.trim(), note.input.value.trim());

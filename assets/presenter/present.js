@@ -13,8 +13,8 @@ import * as live from "./live.js";
 import * as stage from "./stage.js";
 
 const SOURCES = {
-  live: ["live", "The numbers come from the model, asked just now"],
-  recorded: ["recorded", "The numbers were recorded earlier; they play without the model"],
+  live: ["live", "The numbers were just computed by the model"],
+  recorded: ["recorded", "The numbers were recorded earlier; no model is needed"],
   computed: ["", ""],
 };
 const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -52,12 +52,12 @@ class Presenter {
     this.trouble = h("p", "present-trouble");
     this.trouble.setAttribute("role", "status");
     this.count = h("span", "present-count");
-    this.before = button("Back", "The scene before (left arrow, PageUp)", () => this.go(this.at - 1));
+    this.before = button("Back", "The previous scene (left arrow, PageUp)", () => this.go(this.at - 1));
     this.after = button("Next", "The next scene (right arrow, PageDown)", () => this.go(this.at + 1), "primary");
-    this.again = button("Play again", "Play the scene once more", () => this.show());
-    this.now = button("Run it now", "Ask the model now, instead of the recording", () => this.ask());
+    this.again = button("Play again", "Play the scene again", () => this.show());
+    this.now = button("Run it now", "Run the model now instead of the recording", () => this.ask());
     this.list = button("Scenes", "All scenes; open, save and link a deck", () => this.drawer.toggle());
-    const take = button("Try it", "Leave, with this scene in the Playground", () => this.take());
+    const take = button("Try it", "Open this scene in the Playground", () => this.take());
     const full = button("Full screen", "Fill the screen (F)", () => this.fill());
     const leave = button("Leave", "Back to the Playground (Escape)", () => this.close());
     const head = h("header", "present-head", this.title, this.badge);
@@ -135,7 +135,7 @@ class Presenter {
       if (document.fullscreenElement) await document.exitFullscreen();
       else await this.node.requestFullscreen();
     } catch {
-      this.say("This browser does not let the page fill the screen. Try its own key for it, F11.");
+      this.say("This browser does not allow full screen from the page. Try F11.");
     }
   }
 
@@ -197,7 +197,7 @@ class Presenter {
     if (recorded) this.draw(recorded, "recorded");
     if (this.canAsk && (live.quick(show) || !recorded)) return this.ask();
     if (!recorded)
-      this.fail("This scene has no recording, and its model is not here. Choose another model for it, or record it.");
+      this.fail("This scene has no recording, and its model is not available. Choose another model, or record it.");
   }
 
   draw(data, source) {
@@ -283,7 +283,7 @@ extend((lab) => {
   };
   const opener = button(
     "Present",
-    "Scenes in large type, for a class: arrow keys turn, F fills the screen, Escape leaves",
+    "Scenes in large type, for a class: arrow keys to navigate, F for full screen, Escape to leave",
     () => open(),
   );
   const presenter = new Presenter(lab, opener);

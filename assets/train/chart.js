@@ -282,7 +282,7 @@ class Chart {
     const summary = latest
       ? `Training curves of ${now?.name}. Latest: ${this.sentence(latest)}.` +
         (best ? ` Best validation loss ${format(best.val_loss)} at step ${best.step}.` : "") +
-        " Left and right arrow keys read the evaluations one by one, with Shift every step;" +
+        " Left and right arrow keys step through the evaluations, with Shift every step;" +
         " Home and End go to the ends."
       : `Training curves. ${EMPTY}`;
     set(this.main, { "aria-label": summary });

@@ -19,29 +19,29 @@ export const AXES = { tokens: "tokens seen", epoch: "epochs", step: "steps" };
 export const MEANING = [
   [
     "Loss",
-    "The average surprise per token: \u2212ln of the probability the model gave to the token that came next " +
+    "The average surprise per token: \u2212ln of the probability the model gave to the actual next token " +
       "(cross-entropy, in nats). Lower is better.",
   ],
   [
     "Training, validation",
-    "The loss on text the model learns from, and on text it never learns from, both measured with dropout off. " +
-      "The faint line is the loss of each single step: it is noisy, because it sees one batch only.",
+    "The loss on text the model is trained on, and on held-out text, both measured with dropout off. " +
+      "The faint line is the loss of each step: it is noisy because it is measured on a single batch.",
   ],
   [
     "Overfitting",
-    "The training loss still falls while the validation loss rises: the model learns its text by heart instead of " +
-      "the language.",
+    "The training loss still falls while the validation loss rises: the model memorizes its text instead of " +
+      "learning the language.",
   ],
   [
     "Dashed lines",
-    "What a model would reach that knows nothing and guesses evenly (ln of the vocabulary size V), one that knows " +
-      "only how frequent each token is (unigram), one that knows only which token came before (bigram). The last two " +
-      "are counted on the training text and scored on the validation text, so they belong to the validation loss.",
+    "Baselines: uniform guessing (ln of the vocabulary size V), token frequencies (unigram), and the frequencies " +
+      "given the previous token (bigram). The last two are counted on the training text and scored on the validation " +
+      "text, so compare them to the validation loss.",
   ],
   ["Perplexity", "exp(loss): the model is as uncertain as a choice among this many equally likely tokens."],
   ["Learning rate", "How far each step moves the weights."],
-  ["Gradient norm", "How hard the batch pulls at all weights together (L2 norm, before clipping)."],
-  ["Tokens per second", "The speed of training."],
+  ["Gradient norm", "The size of the gradient over all weights (L2 norm, before clipping)."],
+  ["Tokens per second", "The training speed."],
 ];
 
 export const SPOKEN = {

@@ -29,7 +29,7 @@ REPOS = {
     "1558M": "openai-community/gpt2-xl",
 }
 FILES = ("config.json", "vocab.json", "merges.txt", "model.safetensors")
-# What any model of the Hub may have beside its config.json; the first of the weights that is there is taken.
+# What any model of the Hub may have besides its config.json; the first of the weights that is there is taken.
 TEXTS = (
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt", "vocab.txt",
@@ -165,7 +165,7 @@ def _failure(url: str, repo: str, name: str, error: Exception) -> DownloadFailed
     if type(error).__name__ == "OfflineModeIsEnabled":
         return DownloadFailed(f"{host} can't be asked: HF_HUB_OFFLINE is set. Unset it, or {other}.")
     if status is not None:
-        return DownloadFailed(f"{host} answered {status} when asked for {name}. The host is in trouble: {other}.")
+        return DownloadFailed(f"{host} answered {status} when asked for {name}. The host has a problem: {other}.")
     return DownloadFailed(
         f"{host} can't be reached ({type(error).__name__}). Check the network and try again, or {other}."
     )

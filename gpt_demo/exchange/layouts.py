@@ -19,7 +19,7 @@ QKV_BIAS = "attn.c_attn.bias"
 QUERY_KEY_VALUE = ("W_query", "W_key", "W_value")
 
 _WRAPPERS = ("_orig_mod.", "module.", "transformer.")  # of torch.compile, of several processes, of transformers
-_BUFFER = re.compile(r"h\.\d+\.attn\.(masked_)?bias|trf_blocks\.\d+\.att\.mask")  # causal masks beside the weights
+_BUFFER = re.compile(r"h\.\d+\.attn\.(masked_)?bias|trf_blocks\.\d+\.att\.mask")  # causal masks next to the weights
 _BOOK = {
     "tok_emb.weight": "wte.weight", "pos_emb.weight": "wpe.weight", "final_norm.scale": "ln_f.weight",
     "final_norm.shift": "ln_f.bias", "out_head.weight": "lm_head.weight",

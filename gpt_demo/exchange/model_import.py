@@ -138,7 +138,7 @@ def _assumed(layout: Layout, tensors: TensorFiles) -> dict[str, Any]:
 
 
 def _known_shape(layout: Layout, tensors: TensorFiles) -> dict[str, Any]:
-    """Fields of GPTConfig that the shapes tell, and a checkpoint of nanoGPT itself."""
+    """Fields of GPTConfig that follow from the shapes, or from a nanoGPT checkpoint."""
     shapes, label = layout.shapes, tensors.label
     try:
         (n_vocab, n_embd), (n_ctx, _) = shapes[EMBEDDING], shapes["wpe.weight"]

@@ -49,7 +49,7 @@ Conversion = Generator[Converting, None, Converted]
 
 
 def model_name(model: str) -> str:
-    """What a downloaded model is called in the store: a GPT-2 size gpt2-SIZE, ORG/NAME of the Hub NAME.
+    """The name of a downloaded model in the store: gpt2-SIZE for a GPT-2 size, NAME for ORG/NAME of the Hub.
 
     Raises UserError where it is neither.
     """
@@ -89,7 +89,7 @@ def downloaded(store: ModelStore, model: str) -> ModelInfo | None:
     if hub.is_repository(model):
         store.check_free(name)
     elif store.folder(name).exists():
-        raise UserError(f"Another model is already called {name}, the name this download gets. Delete that one first.")
+        raise UserError(f"Another model already has the name of this download, {name}. Delete it first.")
     return None
 
 
@@ -150,7 +150,7 @@ def _check_size(model: str, source: str, folder: Path) -> None:
     if replace(config, dropout=0.0) != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(
-            f"What came is not GPT-2 {model}: its description gives {count(config.n_params)} parameters in a shape of "
+            f"The file is not GPT-2 {model}: its config gives {count(config.n_params)} parameters in a shape of "
             f"its own, not {count(wanted.n_params)}. It was deleted. Choose the other source, or ask who runs the host."
         )
 

@@ -64,7 +64,7 @@ def open_file(path: Path) -> TensorFiles:
 
 
 def shard_names(index: Path) -> list[str]:
-    """The files that an index names, which stand beside it. Raises UserError where it is no index."""
+    """The files that an index names, in the same folder. Raises UserError if it is not an index."""
     suffix = ".safetensors" if index.name == INDEXES[0] else ".bin"
     try:
         names = set(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values())
@@ -162,7 +162,7 @@ def _torch_file(path: Path) -> TensorFiles:
 
 
 def _is_buffer(value: Tensor) -> bool:
-    return value.dtype in (torch.bool, torch.uint8)  # a causal mask, which old files hold beside the weights
+    return value.dtype in (torch.bool, torch.uint8)  # a causal mask, which old files contain
 
 
 def _is_mapped(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """The child process that reads a TensorFlow checkpoint: `python -m gpt_demo.exchange.tensorflow_reader FOLDER TARGET`.
 
 Reads from stdin what is expected, as JSON {variable: [our name, shape]}; writes TARGET as safetensors; says on stdout,
-line by line, {"done": N} or {"error": SENTENCE}. Torch is never imported here: beside TensorFlow, it would take memory.
+line by line, {"done": N} or {"error": SENTENCE}. Torch is never imported here, to save memory.
 """
 
 from __future__ import annotations

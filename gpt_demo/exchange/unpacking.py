@@ -1,4 +1,4 @@
-"""The files of one model out of a zip, in whatever folder they stand there."""
+"""The files of one model from a zip, in whatever folder they are."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a file of weights can't say of its model, so that somebody has to.
 
-The shapes of the tensors tell sizes, not the number of heads, the activation, how attention is scaled, or which token a
-row stands for. Nothing of it is guessed in silence: `NotSaid` carries guesses that are to be confirmed.
+The shapes of the tensors give sizes, not the number of heads, the activation, how attention is scaled, or which token a
+row represents. Nothing is guessed silently: `NotSaid` carries guesses to be confirmed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A training state on disk, so that a run goes on bit for bit where it stopped. Safetensors and JSON only.
+"""A training state on disk, so that a run resumes bit for bit where it stopped. Safetensors and JSON only.
 
-A checkpoint holds what is trained. What is frozen never changes: it stands once in the run's folder, as `BASE`.
+A checkpoint holds what is trained. What is frozen never changes: it is stored once in the run's folder, as `BASE`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gpt_demo.training.lora import freeze, merged, trained
 from gpt_demo.training.plan import TrainConfig
 from gpt_demo.training.state import TrainState, make_optimizer
 
-BASE = "base.safetensors"  # beside the checkpoints: the weights of the model the run goes on from, or what is frozen
+BASE = "base.safetensors"  # next to the checkpoints: the weights of the model the run starts from, or what is frozen
 NUMBERS = (
     "step", "tokens_seen", "seconds", "epoch_batch", "train_loss", "val_loss",
     "evaluated_step", "eval_windows", "waited", "best_step", "best_val_loss",
@@ -44,7 +44,7 @@ def latest(run: Path) -> Path | None:
 
 
 def save_checkpoint(run: Path, state: TrainState) -> Path:
-    """Write `run/checkpoint-<steps done>`: whole or not at all (written beside it, then renamed). Older ones go.
+    """Write `run/checkpoint-<steps done>`: atomically (written next to it, then renamed). Older ones are removed.
 
     Raises UserError where the disk is full or read-only.
     """
@@ -194,6 +194,6 @@ def _copies(path: Path, names: list[str] | None = None) -> dict[str, Tensor]:
     with safe_open(path, framework="pt") as file:
         names = list(file.keys()) if names is None else names
     for name in names:
-        with safe_open(path, framework="pt") as file:  # opened anew, so that what was mapped before is let go
+        with safe_open(path, framework="pt") as file:  # reopened, so that earlier mappings are released
             copies[name] = file.get_tensor(name).clone()
     return copies

@@ -23,9 +23,7 @@ class DataConfig:
     tokenizer: Kind = setting(
         "bpe", "Tokenizer", "gpt2 and cl100k_base are OpenAI's; bpe is learned from the text; bytes needs no learning"
     )
-    val_fraction: float = setting(
-        0.1, "Share for validation", "part of the text that is never trained on and measures the model"
-    )
+    val_fraction: float = setting(0.1, "Share for validation", "fraction of the text held out to measure the model")
     split: SplitBy = setting("characters", "Split by", "characters or tokens; the end of the text validates")
     val_from: ValFrom = setting("end", "Validation from", "the end of the whole text, or the end of each of its files")
 
@@ -101,10 +99,10 @@ FIELDS: dict[str, Any] = {
 MODEL_WORDS: dict[str, tuple[str, str]] = {
     "n_vocab": ("Vocabulary size", "number of different tokens, V; the tokenizer sets it, for bpe you choose it"),
     "n_ctx": ("Context length", "how many tokens the model sees at once"),
-    "n_embd": ("Width", "numbers per token inside the model, C; a multiple of the heads"),
-    "n_head": ("Attention heads", "heads per block, each with its share of the width"),
-    "n_layer": ("Layers", "blocks of attention and MLP, one on the other"),
-    "dropout": ("Dropout", "share of activations zeroed while training, against overfitting"),
+    "n_embd": ("Width", "size of a token's vector inside the model, C; a multiple of the heads"),
+    "n_head": ("Attention heads", "heads per block, each with an equal share of the width"),
+    "n_layer": ("Layers", "number of transformer blocks"),
+    "dropout": ("Dropout", "fraction of activations zeroed during training, against overfitting"),
     "qkv_bias": ("Query-key-value bias", "GPT-2 has it, the book leaves it out (true or false)"),
     "tied_head": ("Tied head", "the output layer shares the token embedding, as in GPT-2 (true or false)"),
     "activation_function": ("Activation", "between the MLP's two layers: GPT-2's approximate GELU, or the exact one"),
@@ -122,7 +120,7 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
 }
 
 
-# What a stored model sets for a run that goes on from it.
+# What a stored model determines for a run that starts from it.
 FROM_MODEL = {f.name for f in fields(GPTConfig)} - {"dropout"} | {"tokenizer"}
 
 
@@ -201,7 +199,7 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def _plain(name: str) -> type:
-    """bool, int, float or str: what the values of a setting are, beside None."""
+    """bool, int, float or str: the type of a setting's values, apart from None."""
     kind = FIELDS[name]
     if is_optional(name):
         kind = next(k for k in get_args(kind) if k is not type(None))
@@ -219,7 +217,7 @@ COMMAND = "python3 start.py cli"  # what runs in a checkout as it is pasted: sta
 def command_line(file: str, preset_name: str, config: RunConfig, base: str | None = None) -> str:
     """The command that starts the same run: the preset and every setting that differs from it.
 
-    `base`: the stored model that it goes on from.
+    `base`: the stored model that it starts from.
     """
     words = [f"{COMMAND} train", shlex.quote(f"./{file}" if file.startswith("-") else file)]
     words.append(f"--preset {preset_name}")

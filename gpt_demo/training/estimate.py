@@ -49,12 +49,12 @@ def check_memory(config: RunConfig, *, from_model: bool = False) -> None:
     needed = training_memory(config)
     if fits(needed):
         return
-    sentence = f"This run needs about {size(needed)} of memory and {size(available_memory())} are free. "
+    sentence = f"This run needs about {size(needed)} of memory, but {size(available_memory())} are available. "
     if not from_model:
-        raise UserError(sentence + "Lower n_embd, n_layer, n_ctx or batch_size, or take a tokenizer with fewer tokens.")
+        raise UserError(sentence + "Lower n_embd, n_layer, n_ctx or batch_size, or use a tokenizer with fewer tokens.")
     others = {part: bytes for part, bytes in memory_by_part(config).items() if bytes < needed and fits(bytes)}
     ways = " or ".join(f"{part_in_words(config, part)} (about {size(bytes)})" for part, bytes in others.items())
-    instead = f"Train {ways} instead" if ways else "Take a smaller model"
+    instead = f"Train {ways} instead" if ways else "Use a smaller model"
     raise UserError(sentence + f"{instead}, or lower batch_size or window.")
 
 

@@ -91,7 +91,7 @@ class History:
         return {"stepped": _thin(self.steps, most), "evaluated": _thin(self.evaluations, most)}
 
     def table(self) -> DataFrame:
-        """A row for every step; evaluations stand at their step, empty elsewhere."""
+        """A row for every step; evaluations are at their step, empty elsewhere."""
         import pandas as pd  # half a second, and only this needs it
 
         whole = {"step": "int64", "tokens_seen": "int64"}

@@ -99,13 +99,13 @@ def _early_end(state: TrainState, config: TrainConfig) -> str | None:
 def _endless_batches(
     state: TrainState, ids: Tensor, length: int, config: TrainConfig
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (x, y), each (B, T = length), from where the state stands; keeps its place in the epoch up to date."""
+    """Batches (x, y), each (B, T = length), from the state's position on, which it keeps up to date."""
     if config.batches == "random":
         while True:
             yield random_batch(ids, length, config.batch_size)
     inputs, targets = windows(ids, length, config.stride or length)
     while True:
-        if state.epoch_batch and state.epoch_rng is not None:  # go on inside an epoch: draw its order again
+        if state.epoch_batch and state.epoch_rng is not None:  # resume inside an epoch: draw its order again
             now = torch.get_rng_state()
             torch.set_rng_state(state.epoch_rng)
             order = epoch_batches(inputs, targets, config.batch_size, shuffle=True, drop_last=True)
@@ -140,7 +140,7 @@ def _optimizer_step(
         state.epoch_batch, state.epoch_rng = epoch_batch, epoch_rng
         torch.set_rng_state(rng)
         raise TrainingDiverged(
-            f"The {what} stopped being a number at step {state.step}, so the run ended there; the state before that "
+            f"The {what} became NaN or infinite at step {state.step}, so the run ended there; the state before that "
             f"step is kept. Try a lower learning_rate (it was {rate:.2g}), more warmup_steps, or grad_clip 1."
         )
     for group in optimizer.param_groups:

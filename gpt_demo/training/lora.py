@@ -1,4 +1,4 @@
-"""Training a part of a model: its last blocks, or LoRA's adapters beside frozen matrices (Hu et al. 2021)."""
+"""Training a part of a model: its last blocks, or LoRA's adapters next to frozen matrices (Hu et al. 2021)."""
 
 from __future__ import annotations
 

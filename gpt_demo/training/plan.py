@@ -33,18 +33,18 @@ class TrainConfig:
 
     epochs: int = setting(0, "Epochs", "passes over the training text; 0: until max_steps")
     max_steps: int = setting(600, "Steps", "maximum number of optimizer steps; 0: after the epochs")
-    batches: Batches = setting("random", "Batches from", "windows in shuffled order, or random places of the text")
-    stride: int = setting(0, "Stride", "tokens from one window to the next; 0: a window, so that windows touch")
+    batches: Batches = setting("random", "Batches from", "windows in shuffled order, or random positions in the text")
+    stride: int = setting(0, "Stride", "tokens between the starts of two windows; 0: the window length")
     batch_size: int = setting(8, "Batch size", "windows per batch")
     grad_accum_steps: int = setting(1, "Batches per step", "gradient accumulation: batches summed before one update")
-    learning_rate: float = setting(2e-3, "Learning rate", "size of an update, at its highest")
+    learning_rate: float = setting(2e-3, "Learning rate", "the maximum learning rate")
     min_learning_rate: float | None = setting(2e-4, "Lowest learning rate", "where cosine decay ends; none: no decay")
-    warmup_steps: int = setting(20, "Warmup steps", "the learning rate rises in a line over so many steps")
+    warmup_steps: int = setting(20, "Warmup steps", "steps over which the learning rate rises linearly")
     decay_steps: int = setting(0, "Decay steps", "step at which the decay ends; 0: the planned end of the run")
-    weight_decay: float = setting(0.1, "Weight decay", "pull of AdamW towards zero")
+    weight_decay: float = setting(0.1, "Weight decay", "AdamW's decay of the weights toward zero")
     decay: Decay = setting("matrices", "Weight decay on", "matrices only, or all parameters as in the book")
     grad_clip: float = setting(1.0, "Gradient clipping", "largest norm of the gradient; 0: no limit")
-    eval_interval: int = setting(50, "Evaluate every", "steps from one measurement of the losses to the next")
+    eval_interval: int = setting(50, "Evaluate every", "steps between evaluations of the losses")
     evaluate_on: EvaluateOn = setting(
         "sample",
         "Evaluate on",
@@ -53,28 +53,28 @@ class TrainConfig:
     eval_batches: int = setting(
         0, "Evaluation batches", "batches of each split, drawn as in training; 0: see evaluate_on"
     )
-    sample_interval: int = setting(100, "Sample every", "steps from one sample to the next; 0: after each epoch")
-    sample_prompt: str = setting("", "Sample prompt", "what the samples begin with; empty: words from the text")
+    sample_interval: int = setting(100, "Sample every", "steps between samples; 0: after each epoch")
+    sample_prompt: str = setting("", "Sample prompt", "the prompt of the samples; empty: words from the text")
     sample_tokens: int = setting(50, "Sample length", "tokens per sample")
     sample_temperature: float = setting(0.0, "Sample temperature", "0: always the most probable token")
     sample_top_k: int = setting(0, "Sample top-k", "keep the k most probable tokens; 0: all")
     sample_draw: DrawName = setting(
         "darts", "Sample draws", "darts as in the Playground, or the book's torch.multinomial"
     )
-    target_loss: float = setting(0.0, "Target loss", "stop once the validation loss is as low as this; 0: off")
-    patience: int = setting(0, "Patience", "stop after so many evaluations without a lower validation loss; 0: never")
-    save_seconds: float = setting(20.0, "Save every", "seconds from one checkpoint to the next; 0: after every step")
-    seed: int = setting(123, "Seed", "of the weights, the order of the batches, dropout and the samples")
+    target_loss: float = setting(0.0, "Target loss", "stop once the validation loss reaches this; 0: off")
+    patience: int = setting(0, "Patience", "evaluations without a lower validation loss before stopping; 0: never")
+    save_seconds: float = setting(20.0, "Save every", "seconds between checkpoints; 0: after every step")
+    seed: int = setting(123, "Seed", "random seed for weights, batch order, dropout and samples")
     precision: Precision = setting("auto", "Precision", "fp32, bf16, or auto: what this machine computes faster")
-    init: Init = setting("gpt2", "Initial weights", "as GPT-2 draws them, or PyTorch's default (the book)")
+    init: Init = setting("gpt2", "Initial weights", "initialized as in GPT-2, or PyTorch's default (the book)")
     window: int = setting(
-        0, "Window", "tokens of a training window; places after it are not trained; 0: the context length"
+        0, "Window", "tokens per training window; later positions are not trained; 0: the context length"
     )
     trainable: Trainable = setting(
-        "all", "What is trained", "everything, the last blocks, or LoRA: small matrices beside the frozen ones"
+        "all", "What is trained", "all weights, the last blocks, or LoRA: small matrices added to the frozen ones"
     )
-    last_blocks: int = setting(2, "Blocks trained", "blocks at the end that learn where only the last ones do")
-    lora_rank: int = setting(8, "LoRA rank", "rows of LoRA's matrices, where those learn")
+    last_blocks: int = setting(2, "Blocks trained", "number of last blocks to train, if only those are trained")
+    lora_rank: int = setting(8, "LoRA rank", "rank of LoRA's matrices, if those are trained")
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():

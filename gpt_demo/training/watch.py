@@ -1,4 +1,4 @@
-"""How a run is looked at while it goes on: evaluations, samples, and the best model so far."""
+"""Monitoring a run: evaluations, samples, and the best model so far."""
 
 from __future__ import annotations
 

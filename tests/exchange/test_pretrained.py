@@ -236,7 +236,7 @@ def test_a_host_that_sends_another_model(
 ) -> None:
     """One of 0.4 million parameters under the name of a larger one is refused, and its files are gone."""
     monkeypatch.setitem(GPT2_SIZES, "124M", GPTConfig(50257, 16, 16, 2, 2))
-    with pytest.raises(UserError, match=r"What came is not GPT-2 124M: its description gives .* not 8.* was deleted"):
+    with pytest.raises(UserError, match=r"The file is not GPT-2 124M: its config gives .* not 8.* was deleted"):
         list(download_model(store, "124M", source))
     assert nothing_half_done(store)
     assert not downloads_folder(store, "124M", source).exists()
@@ -257,7 +257,7 @@ def test_another_model_of_that_name(hub: HubServer, store: ModelStore, tiny: Tin
     model = tiny()
     store.save("gpt2-124M", model.config, model.state_dict(), byte_level(), {"owner": "somebody"})
     for see_all in (True, False):
-        with pytest.raises(UserError, match="already called gpt2-124M"):
+        with pytest.raises(UserError, match="already has the name of this download, gpt2-124M"):
             list(download_model(ModelStore(store.home, starter=None, see_all=see_all), "124M", "huggingface"))
     assert torch.equal(store.load("gpt2-124M")[0].wte.weight, model.wte.weight)
     assert not hub.requests

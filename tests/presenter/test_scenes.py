@@ -200,7 +200,7 @@ def test_the_command_fills_a_deck(home: Path, tmp_path: Path, monkeypatch: pytes
     for broken in ('{"scenes": []}', "[]", "{", '{"scenes": [{"title": 1, "state": {}}]}'):
         path.write_text(broken)
         assert scenes.main([str(path)]) == 2
-        assert "is no deck" in capsys.readouterr().err
+        assert "is not a deck" in capsys.readouterr().err
     with pytest.raises(UserError, match="can't be read"):
         read_deck(tmp_path / "nothing.json")
 

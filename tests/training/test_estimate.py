@@ -40,7 +40,7 @@ def have(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
     [{"n_embd": 10**7, "n_head": 1}, {"n_layer": 10**9}, {"batch_size": 10**12}, {"n_embd": 10**30, "n_head": 1}],
 )
 def test_a_run_that_does_not_fit_is_refused(home: Home, changes: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"needs about [\d,.e+]+ GB of memory and [\d.]+ GB are free\. Lower"):
+    with pytest.raises(UserError, match=r"needs about [\d,.e+]+ GB of memory, but [\d.]+ GB are available\. Lower"):
         home.run(**changes)
     assert home.runs.list() == []
 
@@ -68,12 +68,12 @@ def test_what_would_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for free, ways in (
         (needs["lora"], rf"Train {last} or {lora} instead, or lower"),
         (needs["last_blocks"], rf"Train {last} instead, or lower"),
-        (1e6, r"Take a smaller model, or lower"),
+        (1e6, r"Use a smaller model, or lower"),
     ):
         have(monkeypatch, free / 0.89)
-        with pytest.raises(UserError, match=rf"of memory and .* free\. {ways} batch_size or window\.$"):
+        with pytest.raises(UserError, match=rf"of memory, but .* available\. {ways} batch_size or window\.$"):
             check_memory(config, from_model=True)
-        with pytest.raises(UserError, match=r"free\. Lower n_embd"):
+        with pytest.raises(UserError, match=r"available\. Lower n_embd"):
             check_memory(config)
     have(monkeypatch, needs["all"] / 0.89)
     check_memory(config, from_model=True)
@@ -97,7 +97,7 @@ def test_going_on_from_a_model_asks_for_what_fits(monkeypatch: pytest.MonkeyPatc
 def test_a_run_from_a_model_that_does_not_fit(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.train(home.run("parent"))
     have(monkeypatch, 1000)
-    with pytest.raises(UserError, match=r"free\. Take a smaller model, or lower batch_size or window\."):
+    with pytest.raises(UserError, match=r"available\. Use a smaller model, or lower batch_size or window\."):
         home.run("child", base="parent")
 
 

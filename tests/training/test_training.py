@@ -519,7 +519,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_state(
             told.append(event)
             before[:] = [everything(state)]
 
-    with pytest.raises(TrainingDiverged, match=f"The {what} stopped being a number at step {step}, .*learning_rate"):
+    with pytest.raises(TrainingDiverged, match=f"The {what} became NaN or infinite at step {step}, .*learning_rate"):
         follow()
     assert isinstance(told[-1], Stepped)
     assert (told[-1].step, state.step) == (step - 1, step)

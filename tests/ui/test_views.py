@@ -90,10 +90,10 @@ def test_the_best_and_where_overfitting_begins() -> None:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ("waiting", "starts when it has ended"),
-        ("paused", "Resume goes on exactly"),
+        ("waiting", "starts after it"),
+        ("paused", "Resume continues exactly"),
         ("stopped", "the model is kept"),
-        ("interrupted", "Resume goes on from its last checkpoint"),
+        ("interrupted", "Resume continues from its last checkpoint"),
         ("finished", "Finished in 1 min 1 s. The model is ready"),
         ("running", ""),
     ],
@@ -140,7 +140,7 @@ def test_a_run_that_beats_counting_has_nothing_to_confess(tmp_path: Path) -> Non
     told = history(started(references=RULERS), Evaluated(0, 64, 0.1, 1.0, 3.9), steps=1)
     told.add(Finished(1, 64, 61.0, "done", 1.0, 3.9, 0, 3.9))
     message = status_data(folder(tmp_path), told, "finished")["message"]
-    assert message == "Finished in 1 min 1 s. The model is ready: let it write in the Playground."
+    assert message == "Finished in 1 min 1 s. The model is ready. Try it in the Playground."
 
 
 def test_the_time_left_counts_evaluations_and_samples() -> None:

@@ -28,7 +28,7 @@ Buttons = tuple[Literal["Cancel", ""], Literal["Retry", "Go on", ""]]
 
 @dataclass
 class Fetches:
-    """Starts and ends downloads, and says how they stand. A download is called by its model's name."""
+    """Starts and stops downloads and reports their status. A download has its model's name."""
 
     services: Services
     sources: dict[str, str] = field(default_factory=dict)  # of the last download of each model
@@ -43,7 +43,7 @@ class Fetches:
         with self.lock:
             other = self.going_on()
             if other not in (None, name):
-                raise UserError(f"{other} is being downloaded, and one at a time is enough. Wait for it, or cancel it.")
+                raise UserError(f"{other} is being downloaded; one at a time. Wait for it, or cancel it.")
             if other is None:
                 self._check_room(name, source)
                 self.sources[name], self.wanted[name], self.speeds[name] = source, set(), Speed()
@@ -72,17 +72,17 @@ class Fetches:
         self.start(name, self.sources.get(name, "openai"), token)
 
     def cancel(self, token: str | None) -> None:
-        """End what is going on; what has come is kept. On a public server only who asked may, if nobody else did."""
+        """Cancel the download; the partial download is kept. On a public server only its sole requester may cancel."""
         with self.lock:
             name = self.going_on()
             if name is None:
                 return
             if self.services.limits:
                 if owner(token) not in self.wanted.get(name, set()):
-                    raise UserError("Another visitor asked for this download, so it goes on.")
+                    raise UserError("Another visitor started this download, so it continues.")
                 self.wanted[name].discard(owner(token))
                 if self.wanted[name]:
-                    raise UserError("Another visitor wants this model too, so the download goes on.")
+                    raise UserError("Another visitor wants this model too, so the download continues.")
             job = self.job(name)
             if job:
                 job.stop()
@@ -90,7 +90,7 @@ class Fetches:
     def delete_files(self, name: str) -> int:
         """Delete what has been downloaded of a size; the bytes that gives back. Raises UserError while it comes."""
         if self.going_on() == name:
-            raise UserError(f"{name} is just being downloaded. Cancel that first.")
+            raise UserError(f"{name} is being downloaded. Cancel the download first.")
         return delete_downloads(self.services.store, SIZE_OF[name])
 
     def has_files(self, name: str) -> bool:
@@ -98,7 +98,7 @@ class Fetches:
         store = self.services.store
         return name in SIZE_OF and any(downloads_folder(store, SIZE_OF[name], source).exists() for source in SOURCES)
 
-    # How it stands ----------------------------------------------------------------------------------------------------
+    # Status -----------------------------------------------------------------------------------------------------------
 
     def job(self, name: str | None) -> Job[Event] | None:
         """The last download of this model, whatever its state."""
@@ -202,7 +202,7 @@ def _facts(event: Event | None, speed_now: Speed) -> list[Fact]:
     return [
         ("received" if not isinstance(event, Converting) else "converted", received, "of all files of the model"),
         ("speed", speed, "over the last ten seconds"),
-        ("time left", left, "at this speed; the conversion comes after it"),
+        ("time left", left, "at this speed, without the conversion"),
     ]
 
 
@@ -215,7 +215,7 @@ def _parts(event: Event | None) -> list[FetchPart]:
         ]
     if isinstance(event, Converting):
         words = f"{count(event.done)} of {count(event.total)} tensors"
-        return [("All files are here", 1, ""), ("Conversion", event.done / max(1, event.total), words)]
+        return [("All files downloaded", 1, ""), ("Conversion", event.done / max(1, event.total), words)]
     return [("In all", None, "asking the host"), (" ", 0, "")]
 
 
@@ -227,9 +227,9 @@ def _share(received: int, total: int | None) -> tuple[float | None, str]:
 
 def _message(event: Event | None, state: FetchState, name: str) -> str:
     if state == "cancelled":
-        return "Cancelled. What has come is kept, and the download can go on from there."
+        return "Canceled. The partial download is kept; you can resume it."
     if state == "done":
-        return f"{name} is here, checked and converted. Load it, or let it write."
+        return f"{name} is downloaded, verified and converted. Load it, or let it write."
     if state == "cancelling":
-        return "It ends with the next bytes, or when the host has been silent for a while."
-    return "It goes on when this page is closed." if isinstance(event, Downloading) else ""
+        return "It stops with the next bytes, or when the connection times out."
+    return "You can close the page; the download continues." if isinstance(event, Downloading) else ""

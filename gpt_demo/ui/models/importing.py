@@ -26,14 +26,14 @@ from gpt_demo.ui.services import Services, owner
 from gpt_demo.ui.views import view, view_json
 
 UNSAID_WORDS = (
-    "**The file does not say this of its model.** What stands here is guessed from its shapes: confirm it with whoever "
-    "made the file, then press Import again. A wrong answer gives a model that writes nonsense, or nearly the right "
+    "**The file does not contain these settings.** The values here are guessed from its shapes: confirm them with the "
+    "file's author, then press Import again. A wrong value gives a model that writes nonsense, or nearly the right "
     "text."
 )
 TYPES = [".safetensors", ".zip", ".pth", ".pt", ".bin"]
 WORDS = (
     "A .zip of a model's folder (saved here, exported for transformers, or OpenAI's own), a .safetensors file, or a "
-    "file of PyTorch (the book's model.pth, nanoGPT's ckpt.pt), of which nothing but plain weights is read."
+    "PyTorch file (the book's model.pth, nanoGPT's ckpt.pt), from which only plain weights are read."
 )
 
 
@@ -48,7 +48,7 @@ class ImportPanel:
             self.file = gr.File(label="Model file", file_types=TYPES, height=110, elem_id="import-file")
             with gr.Row(elem_classes="bottom"):
                 self.name = gr.Textbox(
-                    label="Its name", info="what it will be called here", max_lines=1, elem_id="import-name"
+                    label="Import as", info="name of the model here", max_lines=1, elem_id="import-name"
                 )
                 self.button = gr.Button("Import", variant="primary", min_width=110, elem_id="import-start")
             self.asked = gr.State(())  # what the chosen file does not say
@@ -83,7 +83,7 @@ class ImportPanel:
                 raise UserError("The page has not loaded completely yet. Try again in a moment.")
             name = (name or "").strip()
             if not name:
-                raise UserError("The model has no name yet. Give it one.")
+                raise UserError("The model has no name yet. Enter one.")
             check_import(self.services, token, unpacked_bytes(Path(path)))
             events = import_model(self.services.store, Path(path), name, owner(token), said)
             yield view_json(_data(name, None)), gr.skip(), gr.skip(), *nothing
@@ -145,7 +145,7 @@ def unpacked_bytes(path: Path) -> int:
 
 def _data(name: str, event: Converting | Kept | None) -> Fetch:
     if isinstance(event, Kept):
-        message = f"{event.model} is here, {size(event.bytes)}."
+        message = f"{event.model} is imported, {size(event.bytes)}."
         return {
             "name": name,
             "state": "done",
@@ -155,6 +155,6 @@ def _data(name: str, event: Converting | Kept | None) -> Fetch:
             "message": message,
         }
     share = event.done / max(1, event.total) if event else None
-    words = f"{event.done} of {event.total} tensors" if event else "looking at the file"
+    words = f"{event.done} of {event.total} tensors" if event else "reading the file"
     parts: list[FetchPart] = [("Conversion", share, words)]
     return {"name": name, "state": "running", "title": f"Importing {name}", "facts": [], "parts": parts, "message": ""}

@@ -10,7 +10,7 @@ from gpt_demo.ui.views import page_json
 
 EMPTY: Snapshot = {"runs": [], "references": {}, "total_tokens": None, "tokens_per_epoch": None}
 
-# Constant on purpose: a template that names the value would run what stands in a run's name.
+# Constant on purpose: a template with the value in it would run the content of a run's name.
 HTML_TEMPLATE = '<div class="training-chart"></div>'
 
 JS_ON_LOAD = """

@@ -63,7 +63,7 @@ class Clock:
         self.timing = gr.State(None)
         with gr.Row(elem_classes="bottom"):
             self.minutes = gr.Number(
-                1, label="Fit to my clock", info="minutes the run may take", minimum=0.2, maximum=600, elem_id="minutes"
+                1, label="Fit to my clock", info="minutes for the run", minimum=0.2, maximum=600, elem_id="minutes"
             )
             self.fit = gr.Button("Measure and fit", elem_id="fit")
         self.presets = view("table", elem_id="preset-times")
@@ -84,7 +84,7 @@ class Clock:
     def fit_and_compare(self, minutes: float | None, reading: Reading, choice: Choice) -> Iterator[tuple[Any, ...]]:
         """Fit the configuration, then time every preset: timing, table and the fitted settings after each."""
         if not reading:
-            raise UserError("There is no text yet, so nothing can be timed. Upload a file or paste a text first.")
+            raise UserError("There is no text yet to time a run on. Upload a file or paste a text first.")
         self._check_idle()
         rows: list[list[str]] = []
         yield gr.skip(), _table(rows, "these settings"), *[gr.skip()] * len(FITTED)

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The page's colours (assets/train/chart.css, light).
+# The page's colors (assets/train/chart.css, light).
 TRAIN, VALIDATION, TEXT, QUIET, GRID = "#0069a8", "#c4500a", "#1b2430", "#4d5866", "#e8ebef"
 PAST = ("#7a55b0", "#0b7a6b", "#a83278", "#6b6a10", "#56657a")
 STEP_STYLE: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.4}
 REFERENCES = {
-    "uniform": "knows nothing: ln V",
+    "uniform": "uniform guessing: ln V",
     "unigram": "token frequencies: unigram",
     "bigram": "previous token: bigram",
     "unigram_in_sample": "token frequencies of the training text",
@@ -165,7 +165,7 @@ def _scale_perplexity(perplexity: Axes) -> None:
 def _scale_tokens(loss: Axes, perplexity: Axes, total: float | None) -> None:
     seen = max(chain.from_iterable(_shown(line.get_xdata()) for line in loss.lines), default=0.0)
     if not seen > 1:  # the dashed lines span 0 to 1
-        loss.text(0.5, 0.5, "No step has been taken yet.", transform=loss.transAxes, ha="center", color=QUIET)
+        loss.text(0.5, 0.5, "No steps yet.", transform=loss.transAxes, ha="center", color=QUIET)
     perplexity.set_xlim(0, 1.01 * seen if seen > 1 else total or 1)
     perplexity.set_xlabel("Tokens seen", color=QUIET)
     perplexity.xaxis.set_major_formatter(_tick)

@@ -52,7 +52,7 @@ FOLDED = {
     ),
 }  # fmt: skip
 PRESET_WORDS = {
-    "quick": "quick: a small model with a vocabulary of the text's own, about a minute",
+    "quick": "quick: a small model with a vocabulary trained on the text, about a minute",
     "book": "book: the 162-million-parameter run of the book's chapter, minutes to an hour",
     "steps": "steps: random batches for a fixed number of steps",
 }
@@ -71,7 +71,7 @@ class TrainForm:
         )  # stands on the right side
         self.text = TextSource()
         self.base = gr.Dropdown(
-            [SCRATCH], value=SCRATCH, label="Start from", info="random weights, or a model that is trained further",
+            [SCRATCH], value=SCRATCH, label="Start from", info="random weights, or a stored model to fine-tune",
             elem_id="start-from",
         )  # fmt: skip
         self.preset = gr.Radio(
@@ -88,7 +88,7 @@ class TrainForm:
                 self.settings[name] = control(name, defaults[name])
             self.name = gr.Textbox(
                 label="Name",
-                info="of the run and its model; empty: chosen for you",
+                info="of the run and its model; empty: automatic",
                 max_lines=1,
                 min_width=150,
                 elem_id="run-name",
@@ -192,7 +192,7 @@ class TrainForm:
         self, source: str, files: list[str] | None, columns: list[str], pasted: str, encoding: str,
         timing: Timing | None, reading: Reading, *values: Any,
     ) -> tuple[Any, ...]:  # fmt: skip
-        """Read the text anew, then as `show`."""
+        """Read the text again, then as `show`."""
         reading, offered = read(reading, source, files, columns, pasted, encoding)
         return (reading, offered, *self.show(timing, reading, *values))
 
@@ -250,7 +250,7 @@ def control(name: str, value: Any) -> Any:
 
 
 def _stored(base: ModelInfo) -> tuple[Any, ...]:
-    """What tells a stored model's tokenizer from others."""
+    """A key of a stored model's tokenizer."""
     return base.folder, base.modified
 
 
@@ -268,17 +268,17 @@ def plan_data(prepared: Prepared, choice: Choice, seconds: float | None = None) 
     rates = [learning_rate(config.train, plan.horizon, round(i * (steps - 1) / 119)) for i in range(120)]
     measured = ("\N{EN DASH}", "measure it below") if seconds is None else (duration(seconds), "measured")
     facts: list[Fact] = [
-        ("parameters", count(config.model.n_params), "numbers that are learned"),
+        ("parameters", count(config.model.n_params), "number of learned parameters"),
         ("memory", f"about {size(training_memory(config))}", "weights, gradients, AdamW's moments, activations"),
         ("time", *measured),
         ("steps", f"{steps:,}", "updates of the weights"),
-        ("tokens to read", count(steps * plan.tokens_per_step), "each as often as it comes by"),
+        ("tokens to read", count(steps * plan.tokens_per_step), "counting repetitions"),
         ("epochs", f"{steps * plan.tokens_per_step / plan.tokens_per_epoch:,.1f}", "passes over the training text"),
     ]
     trained = n_trained(config.model, config.train)
     if choice.base is not None or config.train.trainable != "all":
         facts.append(("trained", count(trained), "parameters that change, LoRA's included"))
     if choice.base is not None:
-        facts.append(("memory by what is trained", needs(config), f"{size(available_memory())} are free now"))
+        facts.append(("memory by what is trained", needs(config), f"{size(available_memory())} available"))
     label = f"learning rate over the run, at most {max(rates):.2g}"
     return {"facts": facts, "schedule": {"values": [float(f"{rate:.4g}") for rate in rates], "label": label}}

@@ -37,39 +37,39 @@ class TrainLive:
         self.token = token
         self.form = form
         self.seen = gr.State(None)  # what the last poll showed: (run, status, steps, evaluations, samples)
-        # The runs on the chart, as `look` was last told: Gradio refuses a choice that has just been deleted, and a poll
+        # The runs on the chart at the last `look`: Gradio refuses a choice that has just been deleted, and a poll
         # under way could still ask for it.
         self.shown = gr.State([])
         self.timer = gr.Timer(POLL, active=False)
         with gr.Row(elem_classes="bottom", elem_id="run-bar"):
-            self.run = gr.Dropdown([], label="Run", info="yours, the newest first", scale=3, elem_id="run-choice")
+            self.run = gr.Dropdown([], label="Run", info="yours, newest first", scale=3, elem_id="run-choice")
             form.start_button.render()  # type: ignore[no-untyped-call]
             self.pause = gr.Button("Pause", interactive=False, min_width=100, elem_id="pause")
             self.resume = gr.Button("Resume", visible=False, min_width=100, elem_id="resume")
             self.stop = gr.Button("Stop", interactive=False, min_width=80, elem_id="stop")
             self.write = gr.Button("Let it write", interactive=False, min_width=110, elem_id="open-playground")
         with gr.Column(visible=False, elem_id="stop-choices", elem_classes="question") as self.stop_choices:
-            gr.Markdown("**Stop this run?** It goes on training until you choose.")
+            gr.Markdown("**Stop this run?** Training continues until you choose.")
             with gr.Row():
                 self.keep = gr.Button("Stop and keep the model", variant="primary", elem_id="stop-keep")
                 self.discard = gr.Button("Stop and discard the run", variant="stop", elem_id="stop-discard")
-                self.go_on = gr.Button("Go on training", elem_id="stop-go-on")
+                self.go_on = gr.Button("Continue training", elem_id="stop-go-on")
         self.model = gr.Textbox(visible="hidden", elem_id="run-model")  # what "Let it write" opens
         with gr.Row(visible=False, elem_classes="bottom", elem_id="more-steps") as self.longer:
             self.steps = gr.Number(200, label="More steps", precision=0, minimum=1, min_width=120, elem_id="more-count")
-            self.more = gr.Button("Train so many more steps", elem_id="train-more")
+            self.more = gr.Button("Train for more steps", elem_id="train-more")
         self.status = view("status", elem_id="run-status")
         self.chart = training_chart()
         gr.Markdown("## Samples", elem_classes="heading")
         self.samples = view("samples", [], elem_id="samples")
         with gr.Accordion("Compare with past runs", open=False, elem_id="compare-runs"):
             self.others = gr.CheckboxGroup(
-                [], label="Past runs", info="those ticked are laid over the chart", elem_id="overlay-choice"
+                [], label="Past runs", info="selected runs are overlaid on the chart", elem_id="overlay-choice"
             )
             self.table = view("table", elem_id="run-differences")
-            self.delete = gr.Button("Delete the ticked runs", size="sm", elem_id="delete-runs")
+            self.delete = gr.Button("Delete the selected runs", size="sm", elem_id="delete-runs")
             with gr.Column(visible=False, elem_id="delete-runs-question", elem_classes="question") as self.question:
-                gr.Markdown("**Delete the ticked runs for good?** Models that were kept stay.")
+                gr.Markdown("**Delete the selected runs permanently?** Their stored models are kept.")
                 with gr.Row():
                     self.delete_yes = gr.Button("Delete them", variant="stop", elem_id="delete-runs-yes")
                     self.delete_no = gr.Button("Keep them", elem_id="delete-runs-no")
@@ -241,7 +241,7 @@ class TrainLive:
             folder = self._end(token, name, "stopped")
             store_model(folder, self.services.store)
         model = offered_model(folder, self.services.store)
-        gr.Info(f"The model is kept as {model}: let it write in the Playground.")
+        gr.Info(f"The model is stored as {model}. Try it in the Playground.")
         return self._choice(token, folder)
 
     def discard_run(self, token: str, name: str | None) -> tuple[Any, ...]:
@@ -250,10 +250,10 @@ class TrainLive:
         return self.attach(token)
 
     def delete_runs(self, token: str, name: str | None, others: list[str]) -> tuple[Any, ...]:
-        """Delete the ticked runs; their models stay (the Models tab deletes those)."""
+        """Delete the selected runs; their models stay (the Models tab deletes those)."""
         with sentences():
             if not others:
-                raise UserError("No run is ticked. Tick the runs to delete first.")
+                raise UserError("No run is selected. Select the runs to delete first.")
             for other in others:
                 self.services.runs.delete(self.services.run(other, token).name, owner(token))
         return self._choice(token, self.services.run(name, token) if name else None)

@@ -68,10 +68,10 @@ def short(value: float | None) -> float | None:
 
 
 def status_data(folder: RunFolder, history: History, status: Status) -> RunStatus:
-    """How the run stands: progress, time left, the numbers of the last step."""
+    """The status of the run: progress, time left, the numbers of the last step."""
     started, done = history.started, history.steps_done
     total = started.total_steps if started else 0
-    label = f"step {done:,} of {total:,}" if started else "getting ready"
+    label = f"step {done:,} of {total:,}" if started else "preparing"
     evaluating = history.evaluating
     if status == "running" and history.steps["tokens_per_second"]:
         label += f", {duration(seconds_left(history))} left"
@@ -99,9 +99,9 @@ def _facts(history: History, status: Status) -> list[Fact]:
         ("validation loss", number(val), measured),
         ("perplexity", number(perplexity(val), 1) if math.isfinite(val) else dash, "exp(validation loss)"),
         ("tokens/s", speed, "median of the last 20 steps"),
-        ("parameters", count(started.n_params) if started else dash, "numbers that are learned"),
+        ("parameters", count(started.n_params) if started else dash, "number of learned parameters"),
         ("computed in", f"{started.precision} on {started.device}" if started else dash, "precision and device"),
-        ("memory", size(used_memory()) if status == "running" else dash, "what the whole app holds now"),
+        ("memory", size(used_memory()) if status == "running" else dash, "used by the whole app now"),
     ]
 
 
@@ -118,7 +118,7 @@ def recent_speed(history: History) -> float:
 
 
 def seconds_left(history: History) -> float:
-    """Steps left at the pace of the last ones, and the evaluations and samples left as long as the last one took."""
+    """The remaining steps at the recent pace, plus the remaining evaluations and samples at the last one's time."""
     speed = recent_speed(history) if history.steps["step"] else 0.0
     if not history.started or not speed or not history.steps_done:
         return math.inf
@@ -139,20 +139,20 @@ def _still_due(done: int, total: int, interval: int) -> int:
 def _message(name: str, history: History, status: Status) -> str:
     """What the state means and what to do next."""
     if status == "waiting":
-        return "Another run is training; this one starts when it has ended."
+        return "Another run is training; this one starts after it."
     if status == "paused":
-        return "Paused; its state is saved. Resume goes on exactly where it stopped."
+        return "Paused; its state is saved. Resume continues exactly where it stopped."
     if status == "interrupted":
-        return "The app stopped while this run was training. Resume goes on from its last checkpoint."
+        return "The app stopped while this run was training. Resume continues from its last checkpoint."
     if status == "stopped":
         kept = "the model is kept" if history.steps_done else "nothing had been trained yet"
-        return f"Stopped; {kept}. Resume goes on exactly where it stopped. {verdict(name, history)}".strip()
+        return f"Stopped; {kept}. Resume continues exactly where it stopped. {verdict(name, history)}".strip()
     if status == "finished":
-        ready = "The model is ready: let it write in the Playground."
+        ready = "The model is ready. Try it in the Playground."
         return f"{ending(history)} {ready} {verdict(name, history)}".strip()
     if history.overfits and history.best is not None:
         step = history.evaluations["step"][history.best]
-        return f"Overfitting: it now learns the text by heart. The best model, of step {step:,.0f}, is marked and kept."
+        return f"Overfitting: it is memorizing the text. The best model, step {step:,.0f}, is marked and kept."
     return ""
 
 

@@ -50,7 +50,7 @@ class Reading:
         return hashlib.sha256(self.text.encode("utf-8", "replace")).hexdigest()
 
     def __bool__(self) -> bool:
-        """Whether something has been chosen that can be used, or whose fault can be told."""
+        """Whether the choice can be used, or has an error to show."""
         return bool(self.text or self.error)
 
     def chosen(self) -> str:
@@ -66,7 +66,7 @@ class TextSource:
     def __init__(self) -> None:
         self.reading = gr.State(Reading())
         self.source = gr.Radio(
-            [SAMPLE, UPLOAD, PASTE, VERDICT], value=SAMPLE, label="Text", info="what the model learns from",
+            [SAMPLE, UPLOAD, PASTE, VERDICT], value=SAMPLE, label="Text", info="the training text",
             elem_id="source",
         )  # fmt: skip
         self.files = gr.File(
@@ -109,7 +109,7 @@ def read(
     uploaded, offered = tuple(files or ()), gr.skip()
     bytes = sum(Path(file).stat().st_size for file in uploaded) if source == UPLOAD else 0
     if bytes > MOST_BYTES:
-        said = f"These files hold {bytes / 1e6:,.1f} MB; up to {MOST_BYTES / 1e6:.0f} MB can be read. Choose fewer."
+        said = f"These files have {bytes / 1e6:,.1f} MB; the limit is {MOST_BYTES / 1e6:.0f} MB. Choose fewer."
         return Reading(error=said, uploaded=uploaded), offered
     if source == UPLOAD and uploaded != before.uploaded:
         columns = text_columns(uploaded, _said(encoding))
@@ -155,13 +155,13 @@ def reading_note(files: list[str] | None) -> Any:
     bytes = sum(Path(file).stat().st_size for file in files or ())
     if bytes < LONG_BYTES:
         return gr.skip()
-    return view_json({"note": f"Reading {size(bytes)} and cutting them into tokens. This takes some seconds."})
+    return view_json({"note": f"Reading {size(bytes)} and tokenizing. This takes a few seconds."})
 
 
 def show_source(source: str, files: list[str] | None) -> tuple[Any, ...]:
     upload = source == UPLOAD
     table = upload and any(file.lower().endswith(".csv") for file in files or [])
-    waiting = view_json({"note": "The Verdict is being fetched."}) if source == VERDICT else gr.skip()
+    waiting = view_json({"note": "Downloading The Verdict."}) if source == VERDICT else gr.skip()
     shown = (upload, table, upload, source == PASTE)
     return (*(gr.update(visible=visible) for visible in shown), waiting)
 
@@ -187,8 +187,8 @@ def preview_data(
         ("characters", f"{len(text):,}", ""),
         ("tokens", f"{train + val:,}", "training and validation together"),
         ("vocabulary", f"{tokenizer.n_vocab:,}", "different tokens, V"),
-        ("training tokens", f"{train:,}", "what the model learns from"),
-        ("validation tokens", f"{val:,}", "never trained on: they measure the model"),
+        ("training tokens", f"{train:,}", "used for training"),
+        ("validation tokens", f"{val:,}", "held out to measure the model"),
     ]
     if encoding:
         facts.append(("encoding", encoding, "of the files; choose another one if letters look wrong"))

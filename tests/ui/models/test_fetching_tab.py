@@ -163,7 +163,7 @@ def test_cancel_and_go_on(app: App, server: FileServer, visitor: Visitor, monkey
     expect_download(page, "cancelling")
     server.closing.set()
     expect_download(page, "cancelled")
-    expect(page.locator("#model-progress")).to_contain_text("What has come is kept")
+    expect(page.locator("#model-progress")).to_contain_text("The partial download is kept")
     expect(state(page)).to_have_text("partial")
     server.closing.clear()
     press(page, "Go on")

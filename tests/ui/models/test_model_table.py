@@ -207,7 +207,7 @@ def test_a_download_is_shared_and_one_at_a_time(services: Services, slow: Slow) 
     assert slow.told.wait(20)
     fetches.start("gpt2-124M", "openai", OTHER)
     assert slow.asked == [("124M", "huggingface")]
-    with pytest.raises(UserError, match="gpt2-124M is being downloaded, and one at a time"):
+    with pytest.raises(UserError, match="gpt2-124M is being downloaded; one at a time"):
         fetches.start("gpt2-355M", "openai", OTHER)
     assert fetches.labels() == {"gpt2-124M": "downloading 12 %"}
     assert fetches.shown("gpt2-355M") == "gpt2-124M"
@@ -242,7 +242,7 @@ def test_cancelling(services: Services, slow: Slow) -> None:
     fetches = Fetches(services)
     fetches.cancel(ONE)  # nothing goes on: nothing happens
     fetches.start("gpt2-124M", "openai", ONE)
-    with pytest.raises(UserError, match="just being downloaded"):
+    with pytest.raises(UserError, match="is being downloaded"):
         fetches.delete_files("gpt2-124M")
     fetches.cancel(OTHER)
     data = fetches.data("gpt2-124M")
@@ -272,7 +272,7 @@ def test_a_host_that_breaks_off_while_a_download_is_cancelled_is_no_failure(serv
 def test_on_a_public_server_nobody_ends_what_another_wants(public: Services, slow: Slow) -> None:
     fetches = Fetches(public)
     fetches.start("gpt2-124M", "openai", ONE)
-    with pytest.raises(UserError, match="Another visitor asked for this download"):
+    with pytest.raises(UserError, match="Another visitor started this download"):
         fetches.cancel(OTHER)
     fetches.start("gpt2-124M", "openai", OTHER)
     with pytest.raises(UserError, match="Another visitor wants this model too"):
@@ -332,7 +332,7 @@ def test_models_may_be_uploaded_and_texts_stay_small(tmp_path: Path, monkeypatch
     with (tmp_path / "large.csv").open("wb") as file:
         file.truncate(MOST_BYTES + 1)
     reading, _ = read(Reading(), UPLOAD, [str(tmp_path / "large.csv")], [], "")
-    assert reading.error == "These files hold 20.0 MB; up to 20 MB can be read. Choose fewer."
+    assert reading.error == "These files have 20.0 MB; the limit is 20 MB. Choose fewer."
 
 
 # Importing ------------------------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ class Playground:
         self.model, self.tokenizer = app.store.load("starter")
         self.root = page.locator(".lab-write")
         self.dist = page.locator(".lab-dist")
-        self.bars = self.panel.get_by_role("listbox", name="Tokens that could stand here")
+        self.bars = self.panel.get_by_role("listbox", name="Candidates for this position")
         self.text = self.panel.get_by_role("listbox", name="Tokens written")
         self.prompt = self.panel.get_by_role("textbox", name="Prompt")
         self.ids = self.tokenizer.encode(PROMPT)  # the prompt's
@@ -718,7 +718,7 @@ def test_a_page_left_open_over_a_restart_says_that_it_must_be_reloaded(
     try:
         page.get_by_role("button", name="Write", exact=True).click()
         expect(
-            page.get_by_role("alert").filter(has_text="restarted since this page was opened. Reload")
+            page.get_by_role("alert").filter(has_text="restarted after this page was opened. Reload")
         ).to_be_visible()
         page.reload()
         page.get_by_role("tab", name="Playground", exact=True).click()

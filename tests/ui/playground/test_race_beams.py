@@ -292,7 +292,7 @@ def test_a_lane_can_be_changed_renamed_and_its_steps_moved(app: App, page: Page)
     changed = [LANES[0], {"greedy": True}, {"steps": steps}, *LANES[3:]]
     Expected(app, changed, seed=12).check(lanes)
     number(lane, "Top-k", 6)
-    expect(root.locator(".job-status")).to_have_text("The settings have changed: this was written before.")
+    expect(root.locator(".job-status")).to_have_text("The settings have changed since this was written.")
     number(lane, "Top-k", 5)
     expect(root.locator(".job-status")).to_contain_text("Done.")
 
@@ -311,7 +311,7 @@ def test_lanes_come_and_go(app: App, page: Page) -> None:
     expect(lanes.last.locator(".lane-how")).to_have_text("2 beams, length penalty 1")
     run(root)
     Expected(app, [*LANES[:5], {"beams": 2, "length_penalty": 1}]).check(lanes)
-    root.get_by_role("button", name="The six lanes of the start").click()
+    root.get_by_role("button", name="Reset to six lanes").click()
     expect(lanes.last.locator(".lane-how")).to_have_text("4 beams, length penalty 1")
     for _ in range(6):
         root.get_by_role("button", name="Add a lane").click()
@@ -555,7 +555,7 @@ def test_beams_stop_early_or_when_told_to(app: App, page: Page) -> None:
     expect(root).to_have_attribute("data-steps", str(len(steps)))
     expect(root).to_have_attribute("data-best", ",".join(map(str, steps[-1].best[0].ids)))
     number(root, "Beams", 10)
-    expect(root.locator(".job-status")).to_have_text("The settings have changed: this tree grew before.")
+    expect(root.locator(".job-status")).to_have_text("The settings have changed since this search.")
     root.get_by_label("Stop at").uncheck()
     root.get_by_role("button", name="Start the search").press("Enter")
     expect(root).not_to_have_attribute("data-steps", "0")

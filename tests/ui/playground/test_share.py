@@ -258,7 +258,7 @@ def test_tokens_without_their_settings_count_as_put_by_hand(visitor: Visitor, ap
         "nodes": [[-1, 5, -1]], "ways": [], "leaf": 0,
     }  # fmt: skip
     page.get_by_role("listbox", name="Tokens written").get_by_role("option").first.click()
-    expect(page.locator(".lab-write .how")).to_contain_text("put here by hand")
+    expect(page.locator(".lab-write .how")).to_contain_text("inserted by hand")
     expect(page.get_by_role("button", name="Use its settings")).to_be_disabled()
 
 

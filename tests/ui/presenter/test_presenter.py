@@ -257,7 +257,7 @@ def test_scenes_are_added_linked_and_removed(new_visitor: Callable[[], Visitor],
     drawer.get_by_label("Title").fill("Mine")
     drawer.get_by_label("Note").fill(HOSTILE.replace("\x00", ""))
     drawer.get_by_label("Note").press("ArrowLeft")  # belongs to the field
-    press(page, "Add what the Playground shows")
+    press(page, "Add the Playground as a scene")
     at_scene(page, 2)
     expect(page.locator(".present-count")).to_have_text("2 / 11")
     expect(presenter(page)).to_have_attribute("data-source", "computed")
@@ -292,7 +292,7 @@ def test_hostile_decks(visitor: Visitor, app: App, tmp_path: Path) -> None:
     for broken in ("", "{", "null", "[]", '{"scenes": []}', '{"scenes": [1]}', '{"scenes": {"length": 3}}'):
         file.write_text(broken)
         open_deck(page, file)
-        expect(page.locator(".drawer-said")).to_contain_text("This is no deck")
+        expect(page.locator(".drawer-said")).to_contain_text("This is not a deck")
         expect(page.locator(".present-count")).to_have_text("1 / 10")
     good = default_deck()["scenes"]
     damaged: list[dict[str, Any]] = []

@@ -186,7 +186,7 @@ def test_figure_shows_loss_perplexity_references_and_best() -> None:
     shown = texts_of(picture)
     for text in (
         "bigram 3.90",
-        "knows nothing: ln V 6.93",
+        "uniform guessing: ln V 6.93",
         "best 3.00",
         "Epochs",
         "quick-1: training",
@@ -218,7 +218,7 @@ def test_figure_of_hardly_anything(steps: int) -> None:
     snapshot = {**make_snapshot(make_run("new", steps)), "tokens_per_epoch": 0, "total_tokens": None}
     picture = figure(snapshot)
     picture.canvas.draw()
-    assert ("No step has been taken yet." in texts_of(picture)) == (steps == 0)
+    assert ("No steps yet." in texts_of(picture)) == (steps == 0)
     figure(EMPTY).canvas.draw()
 
 
@@ -312,7 +312,7 @@ def test_points_arrive_and_nothing_jumps(page: Page) -> None:
     expect(value_of(page, "val_perplexity")).to_have_text("54.6")
     expect(value_of(page, "tokens_per_second")).to_have_text("12k")
     expect(main).to_have_attribute("aria-label", re.compile(r"quick-1\. Latest: step 24, .* validation loss 4\.00"))
-    expect(main.get_by_text("knows nothing: ln V 6.93")).to_be_visible()
+    expect(main.get_by_text("uniform guessing: ln V 6.93")).to_be_visible()
     assert main.bounding_box() == before
 
 

@@ -108,10 +108,10 @@ def test_past_runs_are_laid_over_compared_and_deleted(app: App, visitor: Visitor
     expect(page.locator(".tc-earlier")).to_be_hidden()
 
     page.get_by_role("checkbox", name="old").check()
-    page.get_by_role("button", name="Delete the ticked runs").click()
+    page.get_by_role("button", name="Delete the selected runs").click()
     page.get_by_role("button", name="Keep them").click()
     expect(page.locator("#delete-runs-question")).to_be_hidden()
-    page.get_by_role("button", name="Delete the ticked runs").click()
+    page.get_by_role("button", name="Delete the selected runs").click()
     page.get_by_role("button", name="Delete them").click()
     expect(page.get_by_role("checkbox", name="old")).to_have_count(0)
     expect(page.locator("#run-status strong")).to_have_text("wide")

@@ -98,7 +98,7 @@ def test_a_paused_run_goes_on_at_the_same_step_and_a_stopped_one_can_go_on_too(a
     expect_more_points(page, 1)
     page.get_by_role("button", name="Pause").click()
     expect_state(page, "paused")
-    expect(page.locator("#run-status")).to_contain_text("Resume goes on exactly where it stopped")
+    expect(page.locator("#run-status")).to_contain_text("Resume continues exactly where it stopped")
     step = int(view_of(page, "run-status").get_attribute("data-step") or 0)
     assert step == app.history("pauses").steps_done
     expect(page.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
@@ -108,14 +108,14 @@ def test_a_paused_run_goes_on_at_the_same_step_and_a_stopped_one_can_go_on_too(a
 
     stop, question = page.get_by_role("button", name="Stop", exact=True), page.locator("#stop-choices")
     stop.click()
-    page.get_by_role("button", name="Go on training").click()
+    page.get_by_role("button", name="Continue training").click()
     expect(question).to_be_hidden()
     expect_more_points(page, points(page))
     expect_state(page, "running")
     stop.click()
     page.get_by_role("button", name="Stop and keep the model").click()
     expect_state(page, "stopped")
-    expect(toast(page)).to_contain_text("The model is kept as pauses")
+    expect(toast(page)).to_contain_text("The model is stored as pauses")
     expect(question).to_be_hidden()
     steps = app.history("pauses").steps["step"]
     assert steps == list(range(len(steps))), "no step is lost or done twice"
@@ -144,7 +144,7 @@ def test_a_second_run_waits_and_a_finished_one_says_so(app: App, visitor: Visito
     expect_more_points(page, 0)
     start_run(page, "second", 6)
     expect_state(page, "waiting")
-    expect(page.locator("#run-status")).to_contain_text("this one starts when it has ended")
+    expect(page.locator("#run-status")).to_contain_text("this one starts after it")
     app.runs.live("first").stop()  # type: ignore[union-attr]
     expect_state(page, "finished")
     expect(page.locator("#run-status")).to_contain_text("The model is ready")
@@ -162,7 +162,7 @@ def test_a_run_that_fails_says_why(app: App, visitor: Visitor) -> None:
     start_run(page, "diverges", 200)
     expect_state(page, "failed")
     message = page.locator("#run-status .trouble")
-    expect(message).to_contain_text("stopped being a number at step")
+    expect(message).to_contain_text("became NaN or infinite at step")
     expect(message).to_contain_text('Try a lower "Learning rate"')
 
 
