@@ -6,7 +6,7 @@ import { button } from "../page/parts.js";
 import { visible } from "../page/visible.js";
 
 const LISTED = 10; // hypotheses in the table
-export const KINDS = { live: "goes on", finished: "finished", pruned: "pruned" };
+export const KINDS = { live: "continues", finished: "finished", pruned: "pruned" };
 
 // Going through the steps -------------------------------------------------------------------------------------------
 

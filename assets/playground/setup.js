@@ -196,7 +196,7 @@ function contextWords(n_ctx, length, count) {
 const CONTEXT =
   "The model has a fixed number of places for tokens. Behind them the oldest token falls out at each step and all " +
   "others " +
-  "change their place, so that all of them are computed anew.";
+  "change their place, so that all of them are recomputed.";
 
 // Tokens as text ----------------------------------------------------------------------------------------------------
 

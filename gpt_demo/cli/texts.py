@@ -17,7 +17,7 @@ def text_options(command: argparse.ArgumentParser, files: str) -> None:
 
 
 def read_options(options: argparse.Namespace) -> str:
-    """The text of the files that were named. A column whose name has a comma stands in "quotes"."""
+    """The text of the files that were named. A column whose name has a comma is written in "quotes"."""
     from gpt_demo.text.encodings import check_encoding
     from gpt_demo.text.reading import read_texts
 

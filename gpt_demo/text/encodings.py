@@ -1,4 +1,4 @@
-"""Which characters the bytes of a file stand for: said by whoever knows it, or guessed."""
+"""The encoding of a file: given, or guessed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENCODINGS = (
     "utf-8", "utf-16", "cp1252", "cp1251", "koi8-r", "cp1250", "cp1253", "cp1254", "iso8859-2", "gb18030", "big5",
     "shift_jis", "euc_jp", "euc_kr",
 )  # fmt: skip
-# What is guessed: without those that differ from Windows-1252 in few letters, which a short text does not tell apart.
+# What is guessed: without those that differ from Windows-1252 in few letters, which a short text does not distinguish.
 GUESSED = ("cp1252", "cp1251", "koi8-r", "cp1253", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr")
 ACCENTS = 0.3  # where fewer of the letters are not ASCII, they are those of a language in Latin letters
 SAMPLE = 200_000  # bytes that are looked at

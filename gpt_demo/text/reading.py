@@ -34,12 +34,12 @@ def read_text(
     if name.lower().endswith(".csv"):
         text = _table_text(_table(text, name), name, columns)
     if not text.strip():
-        raise UserError(f"{name} holds no text. Choose a file with something to learn from.")
+        raise UserError(f"{name} contains no text. Choose another file.")
     return text
 
 
 def read_texts(paths: Sequence[Path | str], columns: Sequence[str] | None = None, encoding: str | None = None) -> str:
-    """Several files as one text with `<|endoftext|>`, and nothing else, between one file and the next.
+    """Several files as one text, joined with `<|endoftext|>` alone.
 
     The mark is a token of its own wherever it stands, so it needs no line end around it. `columns` are those of the
     .csv files: of each file those that it has. Raises UserError as `read_text` does, where there is no file, and where
@@ -71,7 +71,7 @@ def _columns_of_each(
 
 
 def csv_columns(path: Path | str, name: str | None = None, encoding: str | None = None) -> list[str]:
-    """The columns of a .csv file that hold text: any cell that is no number. Raises UserError as `read_text` does."""
+    """The columns of a .csv file with text, i.e. any non-numeric cell. Raises UserError as `read_text` does."""
     name = name or Path(path).name
     return _text_columns(_table(_read(path, name, encoding), name))
 
@@ -79,7 +79,7 @@ def csv_columns(path: Path | str, name: str | None = None, encoding: str | None 
 def clean_text(text: str) -> str:
     r"""Pasted text as a file would give it: line ends \n, no byte order mark, lone surrogates as U+FFFD.
 
-    Raises UserError where nothing but blanks is left.
+    Raises UserError if nothing but whitespace is left.
     """
     text = _normal(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
     if not text.strip():
@@ -92,11 +92,11 @@ def _normal(text: str) -> str:
 
 
 def _read(path: Path | str, name: str, encoding: str | None) -> str:
-    """The decoded file. Raises UserError where it is none of SUFFIXES, can't be read or is not text."""
+    """The decoded file. Raises UserError if it has none of SUFFIXES, can't be read or is not text."""
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES:
-        kind = f"a {suffix} file" if suffix else "a file without an ending"
-        raise UserError(f"{name} is {kind}. Text can be read from .txt, .md and .csv files: save it as one of these.")
+        kind = f"a {suffix} file" if suffix else "a file without an extension"
+        raise UserError(f"{name} is {kind}. Only .txt, .md and .csv files can be read: save it as one of these.")
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -118,7 +118,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")  # those that 
 
 
 def _decode(data: bytes, name: str, encoding: str | None) -> str:
-    """The text of a file's bytes. Raises UserError where they seem to be no text."""
+    """The text of a file's bytes. Raises UserError if they don't look like text."""
     for magic, what in _MAGIC:
         if data.startswith(magic):
             raise _binary(name, f"to be {what}")
@@ -132,7 +132,7 @@ def _decode(data: bytes, name: str, encoding: str | None) -> str:
 
 
 def _binary(name: str, what: str) -> UserError:
-    hint = "Open it in the program it comes from and save its text as a .txt file in UTF-8."
+    hint = "Open it in its own program and save it as a .txt file in UTF-8."
     return UserError(f"{name} seems {what}, not plain text. {hint}")
 
 
@@ -143,18 +143,18 @@ def _table(text: str, name: str) -> DataFrame:
     try:
         cells = pd.read_csv(io.StringIO(text), sep=_separator(text), dtype=str, keep_default_na=False)
     except ValueError as error:  # pandas' EmptyDataError and ParserError, whose message names the line
-        raise UserError(f"{name} is no well-formed table: {str(error).strip()}. Mend it or save it anew.") from error
+        raise UserError(f"{name} is not a well-formed table: {str(error).strip()}. Fix it or save it again.") from error
     table: DataFrame = cells.fillna("")
     if not isinstance(table.index, pd.RangeIndex):  # pandas took the surplus cells for row names
         raise UserError(
-            f"{name} is no well-formed table: its rows have more cells than the first line has column names. "
-            'Put cells that hold a separator in "quotes".'
+            f"{name} is not a well-formed table: its rows have more cells than the first line has column names. "
+            'Put cells that contain a separator in "quotes".'
         )
     return table
 
 
 def _separator(text: str) -> str:
-    """Comma, semicolon or tab: the one that cuts the most of the first rows into as many cells as the first line."""
+    """Comma, semicolon or tab: the one that splits most of the first rows into as many cells as the first line."""
     scores: list[tuple[int, int, str]] = []
     for separator in ",;\t":
         try:
@@ -178,7 +178,7 @@ def _table_text(table: DataFrame, name: str, columns: Sequence[str] | None) -> s
     unknown = [column for column in columns or () if column not in table]
     if unknown:
         there = ", ".join(map(str, table))
-        raise UserError(f"{name} has no column {', '.join(unknown)}. Choose among its columns: {there}.")
+        raise UserError(f"{name} has no column {', '.join(unknown)}. Available: {there}.")
     chosen = columns or _text_columns(table)
     rows = zip(*(table[column] for column in chosen), strict=True)
     texts = ("\n".join(cell for cell in row if cell) for row in rows)

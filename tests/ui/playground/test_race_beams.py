@@ -517,7 +517,7 @@ def test_a_node_tells_its_hypothesis(app: App, page: Page) -> None:
         assert numbers is not None, told
         assert [float(numbers[1]), float(numbers[2])] == pytest.approx([h.logprob, h.logprob / 3], abs=6e-3)
         assert (int(numbers[3]), int(numbers[4])) == (rank, len(everything))
-        assert numbers[5] == ("goes on" if h in third.live else "pruned")
+        assert numbers[5] == ("continues" if h in third.live else "pruned")
     page.mouse.move(1, 1)
     row = root.locator(".beam-table").first.locator("tbody tr").nth(1)
     row.get_by_role("button").click()
