@@ -1,4 +1,4 @@
-// The views of the Compare tab: how the work stands, the same prompts, the same text (gpt_demo/ui/compare_*.py).
+// The views of the Compare tab: the status of the work, the same prompts, the same text (gpt_demo/ui/compare_*.py).
 // Drawn as those of page/views.js are: text of visitors and models reaches the page through textContent only.
 
 import { h, set, setText, scrolling, svg } from "../page/dom.js";
@@ -35,7 +35,7 @@ function named(table) {
   return set(table, { role: "table" });
 }
 
-// How the work stands -----------------------------------------------------------------------------------------------
+// The status of the work --------------------------------------------------------------------------------------------
 
 /** @param {HTMLElement} root @param {WorkStatus | null} data */
 function work(root, data) {

@@ -91,7 +91,7 @@ const views = {
     root.replaceChildren(facts(data.facts, root.querySelector(".facts")), schedule);
   },
 
-  /** How a run stands. */
+  /** The status of a run. */
   status(root, data) {
     tellTitle(root, data);
     root.dataset.state = data?.state ?? "none";

@@ -38,7 +38,7 @@ export function figures(lab, story) {
   const look = h("div", "row look", h("label", "check", h("span", "quiet", "Colour"), colours), scale);
   const node = h("div", "row facts-row", h("dl", "facts", ...shown.map((one) => one.node)), look);
 
-  /** Everything anew; `job`: {count, seconds} of what is being written, if its speed is known. Gives it as data too. */
+  /** Redraw all; `job`: {count, seconds} of what is being written, if its speed is known. Gives it as data too. */
   function show(job = null) {
     const { tree, about, promptIds } = story;
     const [length, sum] = [tree.length(), tree.logprob()];

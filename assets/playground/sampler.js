@@ -143,7 +143,7 @@ function check({ name, value }) {
 /** The row as the model gave it, then after each step {name, value}, in the order given: an array of Stage.
  *
  *  `ids` is the context that the repetition penalty counts. The row must not be changed afterwards. Temperature 0 is
- *  greedy decoding, which heeds the repetition penalty and nothing else: the other steps are left out, and the last
+ *  greedy decoding, to which only the repetition penalty applies: the other steps are left out, and the last
  *  stage is "greedy". The arrays of a row's stages are used again by the next trace() of that row. */
 export function trace(row, ids, steps) {
   steps.forEach(check);

@@ -2,7 +2,7 @@
 //
 // As JSON (lab.state.tree) it is
 //   { nodes: [[parent, id, way], ...], ways: [{steps, greedy, seed}, ...], leaf }
-// A node is a token. Its parent stands before it in the list; parent -1 is the prompt. `way` says how the token was
+// A node is a token. Its parent comes before it in the list; parent -1 is the prompt. `way` says how the token was
 // chosen: the index of the settings it was drawn with, or -1 where a person put it there. `leaf` is the node the text
 // shown ends with; -1: the prompt alone. A parent has no two children with the same id, so the same text is the same
 // path. What the model thinks of the tokens (numbers) is not in the JSON: it follows from the ids.

@@ -108,7 +108,7 @@ class Write {
     this.statistics();
   }
 
-  /** Everything anew, from the tree. */
+  /** Redraw everything, from the tree. */
   refresh() {
     const { story } = this;
     this.text.show(this.lab.state.prompt, story.tree, story.about);

@@ -74,7 +74,7 @@ def downloads_folder(store: ModelStore, model: str, source: str) -> Path:
 
 
 def received_bytes(store: ModelStore, model: str, source: str) -> int:
-    """Bytes of a download that have come from a source, whole files or not."""
+    """Bytes of a download received from a source, in complete or partial files."""
     files = downloads_folder(store, model, source).glob("*")
     return sum(size_of(path) or 0 for path in files)
 
@@ -99,7 +99,7 @@ def download_model(
     """Bring a GPT-2 size, or a model of the Hub by its id, into the store; done at once where it is there.
 
     `keep_files` None: the downloaded files are deleted after conversion on a Space, where disk is scarce, and kept
-    elsewhere; Saved says where. Whatever interrupts it, the next call goes on with the bytes that have come.
+    elsewhere; Saved says where. Whatever interrupts it, the next call resumes the partial download.
     Raises UserError.
     """
     start, folder = time.monotonic(), downloads_folder(store, model, source)
@@ -108,7 +108,7 @@ def download_model(
     if info is None:
         yield from _fetching(model, source)(model, folder)
         with FileLock(folder.with_name(f".{folder.name}.lock"), thread_local=False):
-            info = downloaded(store, model)  # another process may have come first
+            info = downloaded(store, model)  # another process may have been first
             if info is None:
                 info = yield from _put_into_store(store, model, source, folder)
     if folder.exists() and not keep:

@@ -74,7 +74,7 @@ def _save_checkpoint(run: Path, state: TrainState) -> Path:
 
 
 def link_base(weights: Path, run: Path) -> None:
-    """Keep a stored model's weights in the folder of a run that goes on from it: the model may be deleted meanwhile.
+    """Keep a stored model's weights in the folder of a run that starts from it: the model may be deleted later.
 
     A model's files are never written to again, so that a second name for the file is enough where there can be one.
     """

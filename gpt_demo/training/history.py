@@ -53,7 +53,7 @@ class History:
             self.finished = event
 
     def _forget_from(self, step: int) -> None:
-        """A run that goes on from its last checkpoint does again what it had done since."""
+        """A run resumed from its last checkpoint repeats what it had done since."""
         self.steps = _rows_before(self.steps, step)
         self.evaluations = _rows_before(self.evaluations, step)
         self.samples = [sample for sample in self.samples if sample.step < step]

@@ -1,7 +1,7 @@
 """Training: a generator of events. No files, no prints, no widgets.
 
 `TrainState` is all that changes; `train` moves it forward. Whenever `train` has yielded a `Stepped`, the state is
-whole: saved then and loaded again, it goes on as if nothing had happened, bit for bit on the CPU.
+whole: saved then and loaded again, it continues as if nothing had happened, bit for bit on the CPU.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def train(
 
     A step's `Evaluated` and `Sampled` come before its `Stepped`. A run that is asked to stop ends with its present
     step and measures it; an evaluation or a sample that takes too long for that is given up (the evaluation is made up
-    for when the run goes on). Shuffling and dropout draw from torch's global generator: run one training at a time in a
+    for when the run resumes). Shuffling and dropout draw from torch's global generator: run one training at a time in a
     process if it is to be reproducible.
     Raises TrainingDiverged, before the step is taken, when the loss or a gradient is not finite.
     """

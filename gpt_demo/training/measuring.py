@@ -17,7 +17,7 @@ from gpt_demo.training.evaluation import LOGITS, batch_losses
 from gpt_demo.training.plan import Plan, TrainConfig
 
 SHARE = 0.1  # of a run's computing that its evaluations may take, about
-GRACE_SECONDS = 3.0  # for so long an evaluation may go on once the run has been asked to stop
+GRACE_SECONDS = 3.0  # how long an evaluation may continue after the run was asked to stop
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ UPDATE_SECONDS = 1.0  # from one sign of life of an evaluation to the next
 
 @dataclass
 class Watch:
-    """How a run is looked at while it goes on: evaluations and samples, given up where they keep a stop waiting."""
+    """Monitors a run: evaluations and samples, abandoned if they would delay a stop."""
 
     state: TrainState
     split: Split
@@ -49,7 +49,7 @@ class Watch:
         """Losses of both splits; a new lowest validation loss is remembered together with its weights.
 
         One that is between two that are due, at a stop or at the end, leaves no trace in the random numbers and the
-        patience: the run can go on as if it had not been. Nor does one that is given up.
+        patience: the run can continue as if it had not been. Nor does one that is abandoned.
         """
         if self.grace.is_over():
             return

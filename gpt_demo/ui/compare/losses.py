@@ -105,7 +105,7 @@ class SameText:
 
 
 class Sheet:
-    """The rows that have come, of one text."""
+    """The rows so far, for one text."""
 
     def __init__(self, source: str, text: str) -> None:
         self.rows: list[LossRow] = []

@@ -38,7 +38,7 @@ WORDS = (
 
 
 class ImportPanel:
-    """The components. `done` fires when a model has come."""
+    """The components. `done` fires when a model has been imported."""
 
     def __init__(self, services: Services, token: gr.BrowserState) -> None:
         self.services = services

@@ -68,7 +68,7 @@ class TrainForm:
         self._tokenizers: OrderedDict[tuple[Any, ...], Tokenizer] = OrderedDict()
         self.start_button = gr.Button(
             "Start training", variant="primary", min_width=150, elem_id="start", render=False
-        )  # stands on the right side
+        )  # shown on the right side
         self.text = TextSource()
         self.base = gr.Dropdown(
             [SCRATCH], value=SCRATCH, label="Start from", info="random weights, or a stored model to fine-tune",

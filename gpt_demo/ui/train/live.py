@@ -26,7 +26,7 @@ from gpt_demo.ui.train.text_source import Reading
 from gpt_demo.ui.views import page_json, view, view_json
 
 RESUMABLE = ("paused", "stopped", "interrupted", "failed")
-POLL, GLANCE = 0.5, 4.0  # seconds from one look at the run to the next, while it goes on and while it rests
+POLL, GLANCE = 0.5, 4.0  # seconds between polls, while the run is running and while it is not
 
 
 class TrainLive:
@@ -125,7 +125,7 @@ class TrainLive:
         return self._choice(token, next(iter(alive or folders), None))
 
     def choose(self, token: str, name: str | None) -> tuple[Any, ...]:
-        """Another run is to be looked at; the page polls it while it goes on."""
+        """Show another run; the page polls it while it is running."""
         with sentences():
             return self._choice(token, self.services.run(name, token))
 

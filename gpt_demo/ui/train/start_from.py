@@ -17,13 +17,13 @@ from gpt_demo.training.config import FROM_MODEL, PRESETS, RunConfig
 from gpt_demo.training.estimate import fine_tuning, memory_by_part, part_in_words
 from gpt_demo.ui.services import Services, owner
 
-SCRATCH = "from scratch"  # no model can be called so
+SCRATCH = "from scratch"  # not a valid model name
 UNUSED = FROM_MODEL | {"init"}  # what a run from a model does not ask for
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the form asks for: a configuration, and the stored model to go on from, if any."""
+    """What the form asks for: a configuration, and the stored model to start from, if any."""
 
     config: RunConfig
     base: ModelInfo | None = None
@@ -71,5 +71,5 @@ def flat(config: RunConfig) -> dict[str, Any]:
 
 
 def needs(config: RunConfig) -> str:
-    """The memory of each way to go on from a model."""
+    """The memory of each way to train a model further."""
     return ", ".join(f"{part_in_words(config, part)} {size(bytes)}" for part, bytes in memory_by_part(config).items())
