@@ -160,7 +160,7 @@ def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
             print(again, file=sys.stderr)
         return folder
     if bool(options.file) == bool(options.sample):
-        raise UserError("Name the text file to train on, or --sample NAME, or --resume RUN: one of them.")
+        raise UserError("No text file is given. Give one, or --sample NAME, or --resume RUN.")
     kept = FROM_MODEL & set(changes)
     if options.model and kept:
         raise UserError(f"A run from --model keeps that model's {', '.join(sorted(kept))}. Omit these options.")
