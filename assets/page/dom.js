@@ -36,6 +36,10 @@ export function setText(node, text) {
   return node;
 }
 
+/** What an error says.
+ *  @param {unknown} error */
+export const messageOf = (error) => (error instanceof Error ? error.message : String(error));
+
 /** The part of a node that is there: an Error where it is not.
  *  @param {ParentNode} root
  *  @param {string} selector

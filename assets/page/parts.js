@@ -62,6 +62,8 @@ export function field(label, attributes = {}, title = "") {
   return { node, input };
 }
 
+/** @typedef {ReturnType<typeof trouble>} TroubleLine */
+
 /** A line for what went wrong, with a button to try again: {node, show(sentence, retry), hide()}. */
 export function trouble() {
   /** @type {(() => void) | undefined} */

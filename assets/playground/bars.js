@@ -4,8 +4,15 @@
 import { h, set, setText, within } from "../page/dom.js";
 import { clamp, number, percent } from "../page/numbers.js";
 
+/** @import { Others, Shown } from "./sampler.js" */
+
+/** @typedef {ReturnType<typeof line> & { key: number }} Bar of the token with the id `key` */
+/** What is drawn over the bars: the token `hit`, the one `chosen`, how often each was hit by so many darts.
+ *  @typedef {{ hit: number, chosen: number | null, counts: Map<number, number> | null, darts: number }} Marks */
+
 const NICE = [1, 0.75, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.075, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0001];
 
+const LISTED = "Candidates for this position, most probable first";
 const TITLES = [
   "The token, with spaces and line breaks made visible",
   "Its id in the vocabulary",
@@ -14,9 +21,11 @@ const TITLES = [
   "Probability after the chain, from which the token is sampled",
 ];
 
+/** @param {string | undefined} p */
 const exact = (p) => `${(100 * Number(p)).toPrecision(4)} %`;
 
-/** The parts of one line, of a token or of all others. */
+/** The parts of one line, of a token or of all others.
+ *  @param {"li" | "div"} tag */
 function line(tag) {
   const piece = h("code", "piece");
   const id = h("span", "id");
@@ -26,9 +35,14 @@ function line(tag) {
   const before = h("span", "percent");
   const after = h("span", "percent after");
   const node = h(tag, "bar-row", piece, id, h("span", "bar", raw, final, thrown), before, after);
-  return { node, piece, id, raw, final, thrown, before, after, key: null };
+  return { node, piece, id, raw, final, thrown, before, after };
 }
 
+/** @param {ReturnType<typeof line>} part
+ *  @param {Shown | Others} shares
+ *  @param {number} scale
+ *  @param {number} count
+ *  @param {number} darts */
 function fill(part, { raw, final }, scale, count, darts) {
   part.raw.style.transform = `scaleX(${Math.min(1, raw / scale)})`;
   part.final.style.transform = `scaleX(${Math.min(1, final / scale)})`;
@@ -43,17 +57,19 @@ function fill(part, { raw, final }, scale, count, darts) {
 }
 
 export class Bars {
-  /** `take(id)` is called with the token of the bar that is chosen. */
+  /** @type {Bar[]} those shown, in their order */
+  lines = [];
+  /** @type {Bar[]} */
+  spare = [];
+  active = -1;
+  top = h("span", "scale");
+  list = set(h("ul", "bars"), { role: "listbox", "aria-label": LISTED, tabindex: 0 });
+  rest = line("div");
+
+  /** `take(id)` is called with the token of the bar that is chosen.
+   *  @param {(id: number) => void} take */
   constructor(take) {
     this.take = take;
-    this.lines = []; // those shown, in their order
-    this.spare = [];
-    this.active = -1;
-    this.list = h("ul", "bars");
-    this.list.setAttribute("role", "listbox");
-    this.list.setAttribute("aria-label", "Candidates for this position, most probable first");
-    this.list.tabIndex = 0;
-    this.rest = line("div");
     this.rest.node.className = "bar-row others";
     this.rest.node.title = "All tokens not shown as bars, together";
     this.node = h("div", "bars-box", this.head(), this.list, this.rest.node);
@@ -61,7 +77,6 @@ export class Bars {
   }
 
   head() {
-    this.top = h("span", "scale");
     const axis = h("span", "axis", "0", this.top);
     const numbers = ["model", "drawn"].map((words) => h("span", "percent", words));
     const head = h("div", "bar-row bar-head", h("span", "", "token"), h("span", "id", "id"), axis, ...numbers);
@@ -80,7 +95,9 @@ export class Bars {
     list.addEventListener("blur", () => this.activate(-1));
     list.addEventListener("keydown", (event) => {
       const { active, lines } = this;
-      const to = { ArrowDown: active + 1, ArrowUp: Math.max(0, active - 1), Home: 0, End: lines.length - 1 }[event.key];
+      /** @type {Record<string, number>} */
+      const moves = { ArrowDown: active + 1, ArrowUp: Math.max(0, active - 1), Home: 0, End: lines.length - 1 };
+      const to = moves[event.key];
       if (to !== undefined) this.activate(to);
       else if ((event.key === "Enter" || event.key === " ") && active >= 0) this.take(lines[active].key);
       else return;
@@ -88,13 +105,15 @@ export class Bars {
     });
   }
 
+  /** @returns {Bar} */
   option() {
-    const part = line("li");
+    const part = { ...line("li"), key: -1 };
     part.node.setAttribute("role", "option");
     part.node.addEventListener("click", () => this.take(part.key));
     return part;
   }
 
+  /** @param {number[]} ids @param {(id: number) => string} nameOf */
   arrange(ids, nameOf) {
     const byId = new Map(this.lines.map((part) => [part.key, part]));
     const kept = new Set(ids);
@@ -105,15 +124,16 @@ export class Bars {
       if (this.list.children[i] !== part.node) this.list.insertBefore(part.node, this.list.children[i] ?? null);
       if (part.key === ids[i]) return;
       part.key = ids[i];
-      part.node.dataset.id = ids[i];
+      part.node.dataset.id = String(ids[i]);
       part.node.id = `lab-bar-${ids[i]}`;
       setText(part.piece, nameOf(ids[i]));
       setText(part.id, String(ids[i]));
     });
   }
 
-  /** `rows` and `others` of topRows(); the ids of the token `hit` and of the one `chosen`; `counts` of `darts` thrown.
-   *  */
+  /** @param {{ rows: Shown[], others: Others }} found
+   *  @param {(id: number) => string} nameOf
+   *  @param {Marks} marks */
   draw({ rows, others }, nameOf, { hit, chosen, counts, darts }) {
     this.arrange(
       rows.map(({ id }) => id),
@@ -139,16 +159,18 @@ export class Bars {
     this.rest.node.classList.toggle("hit", !rows.some(({ id }) => id === hit));
   }
 
+  /** @param {Others} others @param {number} scale @param {number} count @param {number} darts */
   drawRest(others, scale, count, darts) {
     const { node, piece, id } = this.rest;
     fill(this.rest, others, scale, count, darts);
     setText(piece, "all others");
     setText(id, number(others.count));
-    node.dataset.kept = others.kept;
+    node.dataset.kept = String(others.kept);
     node.classList.toggle("removed", others.kept === 0);
     node.classList.toggle("beyond", Math.max(others.raw, others.final) > scale);
   }
 
+  /** @param {number} i */
   activate(i) {
     this.lines[this.active]?.node.classList.remove("active");
     this.active = clamp(i, -1, this.lines.length - 1);

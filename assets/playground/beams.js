@@ -6,24 +6,46 @@
 
 import { h } from "../page/dom.js";
 import { clamp, logarithm, number, score } from "../page/numbers.js";
-import { field } from "../page/parts.js";
 import { KINDS, Stepper, Ranking, Paths, legend, tell } from "./beamparts.js";
-import { BOUNDS, settingsOf } from "./beamsettings.js";
+import { BeamForm, settingsOf } from "./beamsettings.js";
 import { Search, Drawing, pathOf, nodeOf } from "./beamtree.js";
 import { addPanel } from "./core.js";
 import { setup, Job, prose } from "./setup.js";
 
+/** @import { Happened } from "../page/protocol.js" */
+/** @import { Letter, Path } from "./beamparts.js" */
+/** @import { BeamNode } from "./beamtree.js" */
+/** @import { About, Change, Lab } from "./core.js" */
+/** @import { Prompt } from "./setup.js" */
+
+/** @type {Letter[]} */
+const LETTERS = ["G", "S"]; // of the lanes, in their order
+
 class Beams {
+  search = new Search();
+  /** @type {Partial<Record<Letter, Path>>} */
+  paths = {};
+  step = -1; // the one shown
+  done = false;
+  follow = true; // the search as it grows
+  /** @type {About | null} of the model that is searched */
+  about = null;
+  /** @type {BeamNode | null} the best hypothesis */
+  leader = null;
+  /** @type {BeamNode | null} under the mouse, or with the focus */
+  pointed = null;
+  drawing = new Drawing((node, focused) => this.point(node, focused));
+  stepper = new Stepper((step) => this.go(step));
+  ranking = new Ranking((node) => this.focus(node));
+  others = new Paths();
+  node = h("div", "beams");
+  text = h("p", "beam-text");
+  numbers = h("p", "beam-numbers quiet");
+
+  /** @param {HTMLElement} container @param {Lab} lab */
   constructor(container, lab) {
     this.lab = lab;
-    this.search = new Search();
-    this.paths = {}; // letter -> {ids, logprob}
-    this.step = -1; // the one shown
-    this.drawing = new Drawing((node, focused) => this.point(node, focused));
-    this.stepper = new Stepper((step) => this.go(step));
-    this.ranking = new Ranking((node) => this.focus(node));
-    this.others = new Paths();
-    this.node = h("div", "beams");
+    this.form = new BeamForm(lab);
     this.job = new Job(lab, this.node, {
       label: "Start the search",
       title: "Search several hypotheses at once",
@@ -35,43 +57,19 @@ class Beams {
       key: () => this.key(),
       ended: (word) => this.ended(word),
     });
-    const form = setup(lab, { withLength: false, extra: this.fields() });
-    this.node.append(form, ...this.job.nodes(legend()), this.look(), this.stepper.node);
+    const fields = setup(lab, { withLength: false, extra: this.form.fields() });
+    this.node.append(fields, ...this.job.nodes(legend()), this.look(), this.stepper.node);
     const lists = h("div", "beam-lists", this.ranking.node, this.others.node);
-    this.node.append(this.drawing.scroller, this.facts(), this.penalty(), lists);
+    this.node.append(this.drawing.scroller, this.facts(), this.form.penalty(), lists);
     container.append(this.node);
     this.drawing.scroller.addEventListener("keydown", (event) => this.press(event));
     this.drawing.clear("", 8, () => ({ text: "", words: "" }));
-    this.sync();
+    this.form.sync();
     this.show(-1);
     lab.on((changed) => this.changed(changed));
   }
 
   // Parts -----------------------------------------------------------------------------------------------------------
-
-  set(patch) {
-    this.lab.set({ beams: { ...settingsOf(this.lab.state), ...patch } });
-  }
-
-  fields() {
-    const whole = (key, label, title) => {
-      const [low, high] = BOUNDS[key];
-      const { node, input } = field(label, { type: "number", min: low, max: high, step: 1 }, title);
-      input.addEventListener("change", () => {
-        if (input.value.trim()) this.set({ [key]: clamp(Math.round(Number(input.value)), low, high) });
-        this.sync();
-      });
-      return { node, input };
-    };
-    this.beamsField = whole("beams", "Beams", "How many hypotheses are kept at each step; 1 is greedy");
-    this.lengthField = whole("length", "Tokens", "Maximum length of a hypothesis");
-    this.early = h("input", "");
-    this.early.type = "checkbox";
-    this.early.addEventListener("change", () => this.set({ early: this.early.checked }));
-    const early = h("label", "check beam-early", this.early, "Stop early");
-    early.title = "As soon as there are as many finished hypotheses as beams (early stopping)";
-    return [this.beamsField.node, this.lengthField.node, early];
-  }
 
   look() {
     const words =
@@ -82,42 +80,14 @@ class Beams {
   }
 
   facts() {
-    this.text = h("p", "beam-text");
     this.text.dir = "auto";
-    this.numbers = h("p", "beam-numbers quiet");
     return h("div", "beam-facts", this.text, this.numbers);
-  }
-
-  penalty() {
-    const { node, input } = field("Length penalty", { type: "range", min: -2, max: 4, step: 0.1 });
-    this.slider = input;
-    this.penaltyValue = h("output", "beam-penalty-value mono");
-    node.children[0].append(" ", this.penaltyValue);
-    input.addEventListener("input", () => this.set({ length_penalty: Number(input.value) }));
-    const words = h("p", "quiet");
-    words.append(
-      h("span", "mono", "score = log-probability / length ^ penalty"),
-      ": 0 ranks by log-probability alone, more favors long texts. Moving it re-ranks the finished hypotheses. " +
-        "Pruning does not depend on it, because it compares log-probabilities of equal length.",
-    );
-    return h("div", "beam-penalty", node, words);
   }
 
   // What is shown ---------------------------------------------------------------------------------------------------
 
   get over() {
     return this.search.steps > 0 && this.step === this.search.steps - 1 && this.done;
-  }
-
-  /** The form as the state has it. */
-  sync() {
-    const settings = settingsOf(this.lab.state);
-    this.beamsField.input.value = settings.beams;
-    this.lengthField.input.value = settings.length;
-    this.early.checked = settings.early;
-    if (Number(this.slider.value) !== settings.length_penalty) this.slider.value = settings.length_penalty;
-    this.penaltyValue.textContent = logarithm(settings.length_penalty, 1);
-    this.slider.setAttribute("aria-valuetext", number(settings.length_penalty, 1));
   }
 
   /** The settings of a tree: while they are what they were, it stands. */
@@ -127,6 +97,7 @@ class Beams {
     return JSON.stringify([prompt, model, seed, stop, beams, length, early, this.lab.steps]);
   }
 
+  /** @param {Change[]} changed */
   changed(changed) {
     if (changed.includes("beams") && changed.includes("panel")) {
       this.job.forget(); // another state altogether: a link, a scene, an example
@@ -134,22 +105,27 @@ class Beams {
     }
     if (changed.includes("panel")) requestAnimationFrame(() => this.drawing.reveal(this.step)); // it was hidden
     if (changed.includes("beams")) {
-      this.sync();
+      this.form.sync();
       this.rank();
     }
   }
 
+  /** @param {string} prompt */
   empty(prompt) {
+    const { about } = this;
     this.stepper.pause();
     this.search = new Search();
     this.paths = {};
     this.done = false;
     this.drawing.reach(null);
-    this.drawing.clear(prompt, 2 * settingsOf(this.lab.state).beams, (node) => tell(node, this.about));
+    const rows = 2 * settingsOf(this.lab.state).beams;
+    this.drawing.clear(prompt, rows, (node) => (about ? tell(node, about) : { text: "", words: "" }));
     this.show(-1);
   }
 
-  /** The text of a path; of a long one only what differs from the path `other`, and a little before it. */
+  /** The text of a path; of a long one only what differs from the path `other`, and a little before it.
+   *  @param {number[]} ids
+   *  @param {number[]} other */
   words(ids, other = []) {
     const pieces = this.about ? this.lab.pieces(ids, this.about) : [];
     const text = prose(pieces.join(""));
@@ -157,13 +133,15 @@ class Beams {
     return text.length < 60 || differs < 3 ? text : `\u2026${prose(pieces.slice(differs - 2).join(""))}`;
   }
 
-  /** Go to a step as a visitor does: following the search ends, unless it is the last step. */
+  /** Go to a step as a visitor does: following the search ends, unless it is the last step.
+   *  @param {number} step */
   go(step) {
     this.follow = step >= this.search.steps - 1;
     this.show(clamp(step, 0, this.search.steps - 1));
   }
 
-  /** Show the search as it stood after this step. */
+  /** Show the search as it stood after this step.
+   *  @param {number} step */
   show(step) {
     const { steps } = this.search;
     this.step = Math.min(step, steps - 1);
@@ -176,14 +154,15 @@ class Beams {
   /** Everything that depends on the penalty and the step: needs no server. */
   rank() {
     const { length_penalty: penalty, beams } = settingsOf(this.lab.state);
+    /** @param {number[]} ids @param {number[]} [other] */
     const words = (ids, other) => this.words(ids, other);
     const ranked = this.step < 0 ? [] : this.search.ranked(this.step, penalty, this.over);
     const leader = ranked[0]?.node ?? null;
     this.leader = leader;
-    this.penaltyNow = penalty;
     this.ranking.show(ranked, words, this.over, beams);
+    /** @type {Record<string, BeamNode[]>} */
     const overlays = {};
-    for (const letter of "GS") {
+    for (const letter of LETTERS) {
       const path = this.paths[letter];
       overlays[letter] = path ? this.search.follow(path.ids, this.step) : [];
       this.others.show(letter, path, words, penalty, overlays[letter].length, this.step + 1);
@@ -195,18 +174,19 @@ class Beams {
     this.point(this.pointed && this.pointed.step <= this.step ? this.pointed : null);
   }
 
-  /** What there is to say of a hypothesis: the one pointed at, else the one with the focus, else the best. */
+  /** What there is to say of a hypothesis: the one pointed at, else the one with the focus, else the best.
+   *  @param {BeamNode | null} node */
   point(node, focused = false) {
     this.pointed = node;
     if (focused) this.drawing.reach(node);
     const active = nodeOf(document.activeElement);
-    const shown = node ?? (active?.step <= this.step ? active : null) ?? this.leader;
+    const shown = node ?? (active && active.step <= this.step ? active : null) ?? this.leader;
     if (!shown?.parent) {
       this.text.textContent = "";
       this.numbers.textContent = "Point at a node, or use the arrow keys, to read its hypothesis.";
       return;
     }
-    const points = shown.logprob / shown.ids.length ** this.penaltyNow;
+    const points = shown.logprob / shown.ids.length ** settingsOf(this.lab.state).length_penalty;
     const { length } = this.search.columns[shown.step];
     const room = Math.max(40, Math.floor((2 * this.text.clientWidth) / 9)); // characters in two lines, about
     const letters = [...this.words(shown.ids)];
@@ -218,23 +198,27 @@ class Beams {
 
   // Keys, and going through the steps -------------------------------------------------------------------------------
 
+  /** @param {BeamNode | undefined} node */
   focus(node) {
     if (!node) return;
     if (node.step > this.step) this.goTo(node.step);
     this.drawing.reach(node);
     this.drawing.reveal(node.step);
-    node.button.focus({ preventScroll: true });
+    this.drawing.focus(node);
   }
 
+  /** @param {KeyboardEvent} event */
   press(event) {
     const from = nodeOf(event.target);
     const last = this.search.steps - 1;
     if (!from || event.ctrlKey || event.altKey || event.metaKey) return;
+    /** @param {number} by */
     const inColumn = (by) => this.search.columns[from.step][from.slot + by];
+    /** @type {Record<string, () => BeamNode | undefined>} */
     const moves = {
       ArrowUp: () => inColumn(-1),
       ArrowDown: () => inColumn(1),
-      ArrowLeft: () => (this.goTo(from.step - 1), from.parent.parent ? from.parent : from),
+      ArrowLeft: () => (this.goTo(from.step - 1), from.parent?.parent ? from.parent : from),
       ArrowRight: () => (this.goTo(from.step + 1), this.after(from)),
       Home: () => (this.goTo(0), pathOf(from)[0]),
       End: () => (this.goTo(last), pathOf(this.leader).at(-1)),
@@ -244,22 +228,26 @@ class Beams {
     this.focus(moves[event.key]());
   }
 
+  /** @param {number} step */
   goTo(step) {
     this.stepper.pause();
     this.go(step);
   }
 
-  /** Where a step on leads: the best of what follows, or of the next column where nothing does. */
+  /** Where a step on leads: the best of what follows, or of the next column where nothing does.
+   *  @param {BeamNode} node */
   after(node) {
     const following = node.children.filter((child) => child.step <= this.step);
     const column = this.search.columns[node.step + 1];
     const onPath = following.find((child) => pathOf(this.leader).includes(child));
+    /** @param {BeamNode[]} nodes */
     const best = (nodes) => nodes.reduce((a, b) => (a.rank < b.rank ? a : b));
     return onPath ?? (following.length ? best(following) : column && node.step < this.step ? best(column) : node);
   }
 
   // Running ---------------------------------------------------------------------------------------------------------
 
+  /** @param {() => boolean} alive @param {Prompt} prompt */
   async work(alive, { about, ids }) {
     const { lab } = this;
     const { prompt, stop } = lab.state;
@@ -267,6 +255,7 @@ class Beams {
     this.about = about;
     this.empty(prose(prompt.slice(-14)));
     this.follow = true;
+    /** @param {Happened["events"]} events */
     const take = (events) => {
       if (alive()) this.take(events);
       return alive();
@@ -281,6 +270,7 @@ class Beams {
     ]);
   }
 
+  /** @param {string} word */
   ended(word) {
     this.done = word === "Done.";
     this.show(this.step);
@@ -291,12 +281,13 @@ class Beams {
     return `${steps} step${steps === 1 ? "" : "s"}, ${number(size)} hypotheses seen.`;
   }
 
+  /** @param {Happened["events"]} events */
   take(events) {
     const { steps } = this.search;
     for (const event of events) {
       if (event.event === "beams") this.drawing.add(this.search.add(event));
       if (event.event !== "drawn") continue;
-      const path = (this.paths["GS"[event.lane]] ??= { ids: [], logprob: 0 });
+      const path = (this.paths[LETTERS[event.lane]] ??= { ids: [], logprob: 0 });
       path.ids.push(event.id);
       path.logprob += event.raw_logprob ?? -Infinity;
     }

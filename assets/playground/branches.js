@@ -8,12 +8,19 @@ import { number, percent } from "../page/numbers.js";
 import { button, shade } from "../page/parts.js";
 import { visible } from "../page/visible.js";
 
+/** @import { About } from "./core.js" */
+/** @import { Tree, TreeNode } from "./tree.js" */
+
 const WORDS = 60; // characters of a branch in the list
 const LOOK = 40; // tokens that are enough for them
 
-/** The texts of the tokens of a path, from the token at `from` on, at most `count`. */
+/** The texts of the tokens of a path, from the token at `from` on, at most `count`.
+ *  @param {Tree} tree
+ *  @param {About} about
+ *  @param {number[]} path */
 function pieces(tree, about, path, from = 0, count = Infinity) {
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  /** @param {TreeNode} node */
   const textOf = ({ id }) =>
     id === about.end_of_text ? "<|endoftext|>" : decoder.decode(about.vocabulary(id).bytes, { stream: true });
   return path
@@ -22,23 +29,28 @@ function pieces(tree, about, path, from = 0, count = Infinity) {
     .slice(from);
 }
 
-/** On one line, nothing hidden but blanks. */
+/** On one line, nothing hidden but blanks.
+ *  @param {string} text */
 const plain = (text) => visible(text.replace(/\s+/g, " ").trim()).replaceAll("\u00b7", " ");
 
+/** @param {Tree} tree @param {number} leaf */
 function summary(tree, leaf, whole = false) {
   const [sum, length] = [tree.logprob(leaf), tree.length(leaf)];
   if (!length) return "nothing written";
+  const words = `${number(length)} ${length === 1 ? "token" : "tokens"}`;
+  if (sum === null) return words;
   const perplexity = whole ? `, perplexity ${number(Math.exp(-sum / length), 1)}` : "";
-  const figures = sum === null ? "" : `, log-probability ${number(sum, 1)}${perplexity}`;
-  return `${number(length)} ${length === 1 ? "token" : "tokens"}${figures}`;
+  return `${words}, log-probability ${number(sum, 1)}${perplexity}`;
 }
 
+/** @param {Tree} tree @param {About} about @param {number | undefined} at */
 function partingWords(tree, about, at) {
   if (at === undefined) return "nothing";
   const { id, numbers } = tree.nodes[at];
   return visible(about.vocabulary(id).bytes) + (numbers ? ` ${percent(Math.exp(numbers.logprob))}` : "");
 }
 
+/** @param {Tree} tree @param {About} about @param {number[]} path @param {number} common @param {number} leaf */
 function column(tree, about, path, common, leaf) {
   const parts = pieces(tree, about, path).map((piece, i) => {
     const { numbers } = tree.nodes[path[i]];
@@ -49,61 +61,68 @@ function column(tree, about, path, common, leaf) {
 }
 
 export class Branches {
+  list = h("ol", "branch-list");
+  comparison = h("div", "comparison");
+  node = h("section", "branches", h("h3", "", "Branches"), this.list, this.comparison);
+  /** @type {number[]} at most two leaves */
+  compared = [];
+
+  /** @param {{ go: (leaf: number) => void, remove: (leaf: number) => void }} acts */
   constructor({ go, remove }) {
     this.go = go;
     this.remove = remove;
-    this.list = h("ol", "branch-list");
-    this.comparison = h("div", "comparison");
-    this.node = h("section", "branches", h("h3", "", "Branches"), this.list, this.comparison);
     this.node.setAttribute("aria-label", "Branches");
     this.node.hidden = true;
-    this.compared = []; // at most two leaves
-    this.tree = null;
-    this.about = null;
   }
 
+  /** @param {Tree} tree @param {About} about */
   show(tree, about) {
     const branches = tree.branches();
-    this.tree = tree;
-    this.about = about;
     this.compared = this.compared.filter((leaf) => branches.some((branch) => branch.leaf === leaf));
     this.node.hidden = branches.length < 2;
-    this.node.dataset.count = branches.length;
-    this.list.replaceChildren(...branches.map((branch) => this.row(branch)));
-    this.compare();
+    this.node.dataset.count = String(branches.length);
+    this.list.replaceChildren(...branches.map((branch) => this.row(tree, about, branch)));
+    this.compare(tree, about);
   }
 
-  row({ leaf, start, depth }) {
-    const { tree, about } = this;
+  /** @param {Tree} tree @param {About} about @param {ReturnType<Tree["branches"]>[number]} branch */
+  row(tree, about, { leaf, start, depth }) {
     const path = tree.path(leaf);
     const from = Math.max(0, path.indexOf(start));
     const words = leaf < 0 ? "the prompt alone" : plain(pieces(tree, about, path, from, LOOK).join(""));
     const cut = leaf >= 0 && tree.children(leaf).length > 0;
     const facts = h("span", "quiet", `${summary(tree, leaf)}${cut ? ", cut here" : ""}`);
     facts.title = "Sum of the log-probabilities in the model's own distribution";
-    const buttons = h("span", "row", this.pickBox(leaf), this.deleteButton(leaf, words, leaf < 0 || cut));
-    const item = h("li", "", this.opener(leaf, from, words), facts, buttons);
+    const buttons = h("span", "row", this.pickBox(tree, about, leaf), this.deleteButton(leaf, words, leaf < 0 || cut));
+    const opener = this.opener(leaf, from, words);
+    opener.setAttribute("aria-current", String(leaf === tree.leaf));
+    const item = h("li", "", opener, facts, buttons);
     item.style.setProperty("--depth", String(Math.min(depth, 8)));
-    item.dataset.leaf = leaf;
+    item.dataset.leaf = String(leaf);
     return item;
   }
 
+  /** @param {number} leaf @param {number} from @param {string} words */
   opener(leaf, from, words) {
     const text = h("bdi", "", words.length > WORDS ? `${words.slice(0, WORDS)}\u2026` : words || "(blank)");
     const title = `Show this branch; it parts from the others at token ${from + 1}`;
     const node = button("", leaf < 0 ? "Show the prompt alone" : title, () => this.go(leaf), "branch");
     node.append(h("span", "place", leaf < 0 ? "" : `${from + 1}`), text);
-    node.setAttribute("aria-current", String(leaf === this.tree.leaf));
     return node;
   }
 
-  pickBox(leaf) {
+  /** @param {Tree} tree @param {About} about @param {number} leaf */
+  pickBox(tree, about, leaf) {
     const box = h("input");
     Object.assign(box, { type: "checkbox", checked: this.compared.includes(leaf), disabled: leaf < 0 });
-    box.addEventListener("change", () => this.pick(leaf, box.checked));
+    box.addEventListener("change", () => {
+      this.pick(leaf, box.checked);
+      this.compare(tree, about);
+    });
     return h("label", "check", box, h("span", "", "Compare"));
   }
 
+  /** @param {number} leaf @param {string} words @param {boolean} disabled */
   deleteButton(leaf, words, disabled) {
     const away = () => {
       this.compared = []; // the numbers of nodes change
@@ -115,16 +134,17 @@ export class Branches {
     return node;
   }
 
+  /** @param {number} leaf @param {boolean} on */
   pick(leaf, on) {
     this.compared = [...this.compared.filter((other) => other !== leaf), ...(on ? [leaf] : [])].slice(-2);
     for (const item of this.list.querySelectorAll("li")) {
-      item.querySelector("input").checked = this.compared.includes(Number(item.dataset.leaf));
+      for (const box of item.querySelectorAll("input")) box.checked = this.compared.includes(Number(item.dataset.leaf));
     }
-    this.compare();
   }
 
-  compare() {
-    const { tree, about, compared, comparison } = this;
+  /** @param {Tree} tree @param {About} about */
+  compare(tree, about) {
+    const { compared, comparison } = this;
     comparison.replaceChildren();
     if (compared.length < 2) return;
     const paths = compared.map((leaf) => tree.path(leaf));

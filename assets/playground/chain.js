@@ -5,12 +5,17 @@ import { h } from "../page/dom.js";
 import { STEPS, STEP_NAMES } from "./steps.js";
 import { StepControl } from "./stepcontrol.js";
 
+/** @import { Lab, State } from "./core.js" */
+/** @import { Move } from "./stepcontrol.js" */
+
+/** @param {Lab} lab @param {(sentence: string) => void} say */
 export function chainList(lab, say) {
   const list = h("ol", "chain");
   list.setAttribute("aria-label", "Steps from the model's logits to the draw, in their order");
-  const parts = new Map(STEP_NAMES.map((name) => [name, new StepControl(lab, name, move)]));
-  for (const part of parts.values()) draggable(part, move);
+  const parts = STEP_NAMES.map((name) => new StepControl(lab, name, move));
+  for (const part of parts) draggable(part, move);
 
+  /** @type {Move} */
   function move(name, by) {
     const steps = [...lab.state.steps];
     const from = steps.findIndex((other) => other.name === name);
@@ -21,32 +26,40 @@ export function chainList(lab, say) {
     say(`${STEPS[name].label} is now step ${to + 1} of ${steps.length}.`);
   }
 
+  /** @param {State} state */
   function show(state) {
-    const focused = /** @type {HTMLElement} */ (document.activeElement);
+    const focused = document.activeElement;
     state.steps.forEach(({ name }, i) => {
-      const { item } = parts.get(name);
-      if (list.children[i] !== item) list.insertBefore(item, list.children[i] ?? null);
+      const item = parts.find((part) => part.name === name)?.item;
+      if (item && list.children[i] !== item) list.insertBefore(item, list.children[i] ?? null);
     });
-    if (document.activeElement !== focused && list.contains(focused)) focused.focus();
-    for (const part of parts.values()) part.show(state);
+    if (document.activeElement !== focused && focused instanceof HTMLElement && list.contains(focused)) focused.focus();
+    for (const part of parts) part.show(state);
   }
 
-  return { list, show, open: (V) => parts.forEach((part) => part.open(V)) };
+  /** @param {number} V */
+  const open = (V) => parts.forEach((part) => part.open(V));
+  return { list, show, open };
 }
 
-/** The neighbours move, never the item under the pointer: so the pointer stays caught. */
-function draggable({ item, handle }, move) {
+/** The neighbours move, never the item under the pointer: so the pointer stays caught.
+ *  @param {StepControl} part
+ *  @param {Move} move */
+function draggable({ name, item, handle }, move) {
+  /** @param {PointerEvent} event */
   const over = (event) => {
-    for (const [other, by] of [
+    /** @type {[Element | null, number][]} */
+    const neighbors = [
       [item.previousElementSibling, -1],
       [item.nextElementSibling, 1],
-    ]) {
+    ];
+    for (const [other, by] of neighbors) {
       if (!other) continue;
       const { top, height } = other.getBoundingClientRect();
       if ((event.clientY - top - height / 2) * by <= 0) continue;
       if (by < 0) item.after(other);
       else item.before(other);
-      return move(item.dataset.step, by);
+      return move(name, by);
     }
   };
   const end = () => {

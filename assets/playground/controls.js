@@ -10,6 +10,10 @@ import { chainList } from "./chain.js";
 import { LARGEST_SEED, newSeed } from "./core.js";
 import { chainOf } from "./steps.js";
 
+/** @import { Change, Lab, State } from "./core.js" */
+/** @import { Setting } from "./steps.js" */
+
+/** @type {[label: string, title: string, steps: Setting[]][]} */
 const PRESETS = [
   ["Precise", "Little chance: temperature 0.3, top-p 0.9", chainOf({ temperature: 0.3, top_p: 0.9 })],
   ["Balanced", "Temperature 0.8, top-k 40", chainOf({ temperature: 0.8, top_k: 40 })],
@@ -21,7 +25,13 @@ const PRESETS = [
   ["Chaos", "Temperature 2, no truncation", chainOf({ temperature: 2 })],
 ];
 
-/** A number field bound to a state entry; what is no whole number in the range is not taken. */
+/** A number field bound to a state entry; what is no whole number in the range is not taken.
+ *  @param {Lab} lab
+ *  @param {"seed" | "length"} key
+ *  @param {string} label
+ *  @param {string} title
+ *  @param {number} low
+ *  @param {number} high */
 function whole(lab, key, label, title, low, high) {
   const { node, input } = field(label, { type: "number", min: low, max: high, step: 1 }, title);
   input.addEventListener("input", () => {
@@ -29,38 +39,46 @@ function whole(lab, key, label, title, low, high) {
     if (Number.isInteger(x) && x >= low && x <= high) lab.set({ [key]: x });
   });
   input.addEventListener("change", () => (input.value = String(lab.state[key])));
-  return { node, show: (state) => Number(input.value || NaN) !== state[key] && (input.value = String(state[key])) };
+  return {
+    node,
+    /** @param {State} state */
+    show: (state) => Number(input.value || NaN) !== state[key] && (input.value = String(state[key])),
+  };
 }
 
+/** @param {Lab} lab @param {"greedy" | "stop"} key @param {string} label @param {string} title */
 function check(lab, key, label, title) {
   const box = h("input");
   box.type = "checkbox";
   box.addEventListener("change", () => lab.set({ [key]: box.checked }));
   const node = h("label", "check", box, h("span", "", label));
   node.title = title;
-  return { node, show: (state) => (box.checked = state[key]) };
+  return {
+    node,
+    /** @param {State} state */
+    show: (state) => (box.checked = state[key]),
+  };
 }
 
+/** @param {Lab} lab */
 function modelField(lab) {
-  const { node, input } = field(
-    "Model",
-    { tag: "select" },
-    "The starter model, or one trained or downloaded here",
-  );
+  const title = "The starter model, or one trained or downloaded here";
+  const { node, input } = field("Model", { tag: "select" }, title);
   input.addEventListener("change", () => lab.set({ model: input.value }));
   function show() {
     const names = lab.models.includes(lab.state.model) ? lab.models : [lab.state.model, ...lab.models];
-    const options = names.map((name) => Object.assign(h("option", "", name), { value: name }));
-    input.replaceChildren(...options);
+    input.replaceChildren(...names.map((name) => new Option(name, name)));
     input.value = lab.state.model;
   }
   return { node, show };
 }
 
+/** @param {Lab} lab */
 function promptField(lab) {
   const title = "The text to continue. Without one, the text starts from <|endoftext|>.";
   const { node, input } = field("Prompt", { tag: "textarea", rows: 3, spellcheck: "false" }, title);
-  let timer = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
   const take = () => {
     clearTimeout(timer);
     lab.set({ prompt: input.value });
@@ -70,28 +88,45 @@ function promptField(lab) {
     timer = setTimeout(take, 200);
   });
   input.addEventListener("change", take);
-  return { node, show: (state) => input.value !== state.prompt && (input.value = state.prompt) };
+  return {
+    node,
+    /** @param {State} state */
+    show: (state) => input.value !== state.prompt && (input.value = state.prompt),
+  };
 }
 
+/** @param {Lab} lab */
 function presetButtons(lab) {
   const presets = PRESETS.map(([label, title, steps]) => {
-    const node = button(String(label), String(title), () => lab.set({ steps, greedy: false }), "small");
+    const node = button(label, title, () => lab.set({ steps, greedy: false }), "small");
+    /** @param {State} state */
     const isSet = (state) => !state.greedy && JSON.stringify(state.steps) === JSON.stringify(steps);
-    return { node, show: (state) => node.setAttribute("aria-pressed", String(isSet(state))) };
+    return {
+      node,
+      /** @param {State} state */
+      show: (state) => node.setAttribute("aria-pressed", String(isSet(state))),
+    };
   });
   const row = h("div", "row presets", ...presets.map(({ node }) => node));
   row.setAttribute("role", "group");
   row.setAttribute("aria-label", "Presets");
-  return { node: row, show: (state) => presets.forEach((preset) => preset.show(state)) };
+  return {
+    node: row,
+    /** @param {State} state */
+    show: (state) => presets.forEach((preset) => preset.show(state)),
+  };
 }
 
+/** @type {[label: string, title: string]} */
 const GREEDY = [
   "Greedy: always the most probable token",
   "No sampling. With greedy decoding only the repetition penalty applies.",
 ];
+/** @type {[label: string, title: string]} */
 const STOP = ["Stop at <|endoftext|>", "The token that separates texts ends the generation"];
 const SEED = "The same seed throws the same darts at the same positions";
 
+/** @param {Lab} lab */
 export function controls(lab) {
   const spoken = h("span", "spoken");
   spoken.setAttribute("role", "status");
@@ -115,12 +150,14 @@ export function controls(lab) {
   return {
     source: h("div", "source", model.node, about, prompt.node),
     settings,
+    /** @param {Change[]} changed */
     update(changed) {
       if (changed.includes("models") || changed.includes("model")) model.show();
       if (changed.includes("prompt")) prompt.show(lab.state);
       for (const part of [steps, greedy, seed, length, stop, presets]) part.show(lab.state);
     },
-    /** A model has been opened. */
+    /** A model has been opened.
+     *  @param {{ n_vocab: number, n_ctx: number }} of */
     open({ n_vocab, n_ctx }) {
       about.textContent = `${number(n_vocab)} tokens in its vocabulary, sees ${number(n_ctx)} at once`;
       steps.open(n_vocab);

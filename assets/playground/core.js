@@ -7,12 +7,57 @@
 // lab.state is plain JSON: everything that determines what is seen, so it can be put into a link.
 // Text of visitors and models reaches the page through textContent only.
 
-import { find, h } from "../page/dom.js";
+import { h } from "../page/dom.js";
+import { button } from "../page/parts.js";
+import { frame } from "./frame.js";
 import { decodeRow, vocabulary } from "./payload.js";
 import { active, chainOf } from "./steps.js";
 
+/** @import { Greeting, Happened, Lane, Opened, Questions, Trouble } from "../page/protocol.js" */
+/** @import { Setting } from "./steps.js" */
+/** @import { TreeJSON } from "./tree.js" */
+
+/** @typedef {"probability" | "rank" | "entropy" | "nothing"} Colour of a text: what the model thought of a token */
+/** @typedef {{ beams: number, length: number, length_penalty: number, early: boolean }} BeamSettings */
+/** @typedef {{ temperature: number, top_k: number, u: number, draws: number }} Toy */
+
+/** What determines what is seen; explained at START.
+ *  @typedef {{
+ *    panel: string,
+ *    model: string,
+ *    prompt: string,
+ *    steps: Setting[],
+ *    greedy: boolean,
+ *    seed: number,
+ *    length: number,
+ *    stop: boolean,
+ *    shown: number,
+ *    lanes: Lane[],
+ *    ngram: number,
+ *    beams: BeamSettings,
+ *    order: "raw" | "final",
+ *    colour: Colour,
+ *    speed: number,
+ *    tree: TreeJSON,
+ *    toy: Toy,
+ *  }} State */
+
+/** @typedef {keyof State | "models"} Change what has changed; "models": the list came */
+/** @typedef {(changed: Change[], lab: Lab) => void} Listener */
+/** @typedef {{ name: string, title: string, mount: (container: HTMLElement, lab: Lab) => void }} Panel */
+
+/** What is known of a model.
+ *  @typedef {Omit<Opened, "vocabulary"> & { vocabulary: ReturnType<typeof vocabulary> }} About */
+
+/** The server: each question is a function.
+ *  @typedef {{
+ *    [Name in keyof Questions]: (request: Questions[Name][0]) => Promise<Questions[Name][1] | Trouble>
+ *  }} Server
+ */
+
 export const LARGEST_SEED = 2 ** 32 - 1; // as in gpt_demo/decoding/darts.py
 
+/** @type {State} */
 export const START = {
   panel: "write",
   model: "starter",
@@ -44,7 +89,9 @@ export const START = {
 /** Another seed, drawn at random: short enough to be said aloud. */
 export const newSeed = () => Math.floor(Math.random() * 1_000_000);
 
+/** @type {Panel[]} */
 const panels = [];
+/** @type {((lab: Lab) => void)[]} */
 const extensions = [];
 
 const ANEW =
@@ -52,7 +99,8 @@ const ANEW =
 
 /** Whether the server that answers is another one than the page came from. */
 async function isAnew() {
-  const { root = "", api_prefix: prefix = "", app_id: id } = /** @type {any} */ (window).gradio_config ?? {};
+  const gradio = /** @type {{ gradio_config?: { root?: string, api_prefix?: string, app_id?: unknown } }} */ (window);
+  const { root = "", api_prefix: prefix = "", app_id: id } = gradio.gradio_config ?? {};
   try {
     const answer = await fetch(`${root}${prefix}/app_id`, { cache: "no-store" });
     return answer.ok && String((await answer.json()).app_id) !== String(id);
@@ -61,29 +109,41 @@ async function isAnew() {
   }
 }
 
-class Lab {
-  constructor(root, { server }) {
+export class Lab {
+  state = structuredClone(START);
+  token = "";
+  /** @type {string[]} */
+  models = [];
+  /** @type {Map<string, Promise<About>>} by the model's name */
+  opened = new Map();
+  /** @type {Listener[]} */
+  listeners = [];
+  said = h("div", "lab-said");
+  tools = h("div", "lab-tools"); // buttons of the extensions
+  address = { touched: false }; // whether a visitor has used the Playground: see share.js
+  /** @type {((scene: { at?: unknown, deck?: unknown }) => void) | null} present.js opens a scene */
+  present = null;
+
+  /** @param {HTMLElement} root @param {Server} server */
+  constructor(root, server) {
     this.root = root;
-    this.state = structuredClone(START);
-    this.token = "";
-    this.models = [];
-    this.opened = new Map(); // model name -> promise of what the server says of it
-    this.listeners = [];
-    this.said = h("div", "lab-said");
     this.remote = server;
   }
 
   // State ---------------------------------------------------------------------------------------------------------
 
-  /** Change entries of the state and tell everybody which: lab.set({seed: 2}). */
+  /** Change entries of the state and tell everybody which: lab.set({seed: 2}).
+   *  @param {Partial<State>} patch */
   set(patch) {
-    const changed = Object.keys(patch).filter((key) => JSON.stringify(this.state[key]) !== JSON.stringify(patch[key]));
+    const keys = /** @type {(keyof State)[]} */ (Object.keys(patch));
+    const changed = keys.filter((key) => JSON.stringify(this.state[key]) !== JSON.stringify(patch[key]));
     if (!changed.length) return;
     Object.assign(this.state, structuredClone(patch));
     this.tell(changed);
   }
 
-  /** Replace the whole state (a link, a scene, an example); what is not given is as at the start. */
+  /** Replace the whole state (a link, a scene, an example); what is not given is as at the start.
+   *  @param {Partial<State>} state */
   restore(state) {
     this.state = {
       ...structuredClone(START),
@@ -91,15 +151,16 @@ class Lab {
       model: this.state.model,
       ...structuredClone(state),
     };
-    this.tell(Object.keys(this.state));
+    this.tell(/** @type {(keyof State)[]} */ (Object.keys(this.state)));
   }
 
-  /** listener(changed: array of state keys, lab) is called after each change; also with ["models"] when the list came.
-   *  */
+  /** The listener is called after each change.
+   *  @param {Listener} listener */
   on(listener) {
     this.listeners.push(listener);
   }
 
+  /** @param {Change[]} changed */
   tell(changed) {
     for (const listener of this.listeners) listener(changed, this);
   }
@@ -111,41 +172,49 @@ class Lab {
 
   // Server --------------------------------------------------------------------------------------------------------
 
-  /** Ask the server (gpt_demo/ui/playground/server.py); rejects with the server's sentence. */
-  async ask(question, request = {}) {
-    let answer;
+  /** Ask the server (gpt_demo/ui/playground/server.py); rejects with the server's sentence.
+   *  @template {keyof Questions} Name
+   *  @param {Name} question
+   *  @param {Omit<Questions[Name][0], "token">} request
+   *  @returns {Promise<Questions[Name][1]>} */
+  async ask(question, request) {
+    const whole = /** @type {Questions[Name][0]} */ ({ token: this.token, ...request });
+    /** @type {Questions[Name][1] | Trouble | null} */
+    let answer = null;
     try {
-      answer = await this.remote[question]({ token: this.token, ...request });
+      answer = await this.remote[question](whole);
     } catch {
-      answer = null;
+      // no answer
     }
     if (!answer)
       throw new Error(
         (await isAnew()) ? ANEW : "The server did not answer. Check the connection and try again; nothing is lost.",
       );
-    if (answer.error) throw new Error(answer.error);
+    if ("error" in answer) throw new Error(answer.error);
     return answer;
   }
 
   /** What is known of a model: {n_ctx, n_vocab, end_of_text, vocabulary: id -> {text, bytes}}. Fetched once. */
   open(model = this.state.model) {
-    if (!this.opened.has(model)) {
-      const opening = this.ask("open", { model }).then((about) => ({
-        ...about,
-        vocabulary: vocabulary(about.vocabulary),
-      }));
-      opening.catch(() => this.opened.delete(model));
-      this.opened.set(model, opening);
-    }
-    return this.opened.get(model);
+    const there = this.opened.get(model);
+    if (there) return there;
+    const opening = this.ask("open", { model }).then((about) => ({
+      ...about,
+      vocabulary: vocabulary(about.vocabulary),
+    }));
+    opening.catch(() => this.opened.delete(model));
+    this.opened.set(model, opening);
+    return opening;
   }
 
-  /** The ids of a text. */
+  /** The ids of a text.
+   *  @param {string} text */
   async encode(text, model = this.state.model) {
     return (await this.ask("encode", { model, text })).ids;
   }
 
-  /** The raw logits row of the token after `ids`, as playground/sampler.js takes it, and the dart: {row, dart}. */
+  /** The raw logits row of the token after `ids`, as playground/sampler.js takes it, and the dart: {row, dart}.
+   *  @param {number[]} ids */
   async row(ids, model = this.state.model, seed = this.state.seed) {
     const answer = await this.ask("row", { model, ids, seed });
     return { row: decodeRow(answer.row.data, answer.row.dtype, answer.row.shift), dart: answer.dart };
@@ -155,6 +224,9 @@ class Lab {
    * Run a job on the server and hand its events over as they come, about ten times a second:
    * onEvents(events, seconds) may return false to stop; `seconds`: the model has computed so long since the start.
    * Resolves when the job is done or stopped (true if done).
+   *
+   * @param {Omit<Questions["start"][0], "token" | "model"> & { model?: string }} request
+   * @param {(events: Happened["events"], seconds: number) => boolean | void} onEvents
    */
   async run(request, onEvents) {
     const { job } = await this.ask("start", { model: this.state.model, seed: this.state.seed, ...request });
@@ -168,79 +240,45 @@ class Lab {
     }
   }
 
-  /** One sentence under the panel tabs, with buttons behind it; without a sentence it goes away. */
+  /** One sentence under the panel tabs, with buttons behind it; without a sentence it goes away.
+   *  @param {HTMLElement[]} buttons */
   say(sentence = "", ...buttons) {
     const line = h("p", "lab-said-line", sentence, ...buttons);
     this.said.replaceChildren(...(sentence ? [line] : []));
   }
 
+  /** The button that takes such a sentence away. */
+  dismiss() {
+    return button("OK", "Dismiss this message", () => this.say());
+  }
+
   // Text ----------------------------------------------------------------------------------------------------------
 
-  /** The text each token adds, characters of several tokens with their last one: ids -> [text]. */
+  /** The text each token adds, characters of several tokens with their last one: ids -> [text].
+   *  @param {number[]} ids
+   *  @param {About} about */
   pieces(ids, about) {
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     return ids.map((id, i) => decoder.decode(about.vocabulary(id).bytes, { stream: i < ids.length - 1 }));
   }
 }
 
-// The frame: a row of panels ----------------------------------------------------------------------------------------
-
-function frame(lab) {
-  const tabs = h("div", "lab-tabs");
-  tabs.setAttribute("role", "tablist");
-  tabs.setAttribute("aria-label", "Playground");
-  const bodies = h("div", "lab-bodies");
-  lab.tools = h("div", "lab-tools"); // buttons of the extensions
-  lab.said.setAttribute("role", "status");
-  for (const panel of panels) {
-    const tab = h("button", "lab-tab", panel.title);
-    tab.type = "button";
-    tab.id = `lab-tab-${panel.name}`;
-    tab.setAttribute("role", "tab");
-    tab.setAttribute("aria-controls", `lab-panel-${panel.name}`);
-    tab.addEventListener("click", () => lab.set({ panel: panel.name }));
-    tab.addEventListener("keydown", (event) => {
-      const move = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (!move) return;
-      const next = panels[(panels.indexOf(panel) + move + panels.length) % panels.length];
-      lab.set({ panel: next.name });
-      find(tabs, `#lab-tab-${next.name}`).focus();
-    });
-    const body = h("section", "lab-panel");
-    body.id = `lab-panel-${panel.name}`;
-    body.setAttribute("role", "tabpanel");
-    body.setAttribute("aria-labelledby", tab.id);
-    body.append(h("h2", "spoken", panel.title));
-    tabs.append(tab);
-    bodies.append(body);
-    panel.mount(body, lab);
-  }
-  lab.root.replaceChildren(h("div", "lab-head", tabs, lab.tools), lab.said, bodies);
-  lab.on((changed) => changed.includes("panel") && choose(lab, tabs, bodies));
-  choose(lab, tabs, bodies);
-}
-
-function choose(lab, tabs, bodies) {
-  if (!panels.some((panel) => panel.name === lab.state.panel)) lab.state.panel = panels[0].name;
-  panels.forEach((panel, i) => {
-    const chosen = panel.name === lab.state.panel;
-    tabs.children[i].setAttribute("aria-selected", String(chosen));
-    tabs.children[i].tabIndex = chosen ? 0 : -1;
-    bodies.children[i].hidden = !chosen;
-  });
-}
-
 // What the page calls -------------------------------------------------------------------------------------------------
 
-let wanted = null; // a model that another tab's "Let it write" asks for, before or after the list of models has come
+/** @type {string | null} a model that another tab's "Let it write" asks for, before or after the list has come */
+let wanted = null;
+/** @type {Lab[]} */
 const labs = [];
 
+/** @param {Panel} panel */
 export const addPanel = (panel) => panels.push(panel);
+/** @param {(lab: Lab) => void} extension */
 export const extend = (extension) => extensions.push(extension);
 
-export function mount(root, connection) {
-  const lab = new Lab(root, connection);
-  frame(lab);
+/** @param {HTMLElement & { lab?: Lab }} root @param {{ server: Server }} connection */
+export function mount(root, { server }) {
+  const lab = new Lab(root, server);
+  frame(lab, panels);
   for (const extension of extensions) extension(lab);
   root.lab = lab; // for the console, and for tests
   lab.on(() => (lab.root.dataset.model = lab.state.model));
@@ -249,26 +287,31 @@ export function mount(root, connection) {
   return lab;
 }
 
-/** The server sent who the visitor is and which models there are: {token, models}. */
+/** The server sent who the visitor is and which models there are.
+ *  @param {Lab} lab
+ *  @param {string} json */
 export function greet(lab, json) {
+  /** @type {Greeting | undefined} */
   const value = JSON.parse(json || "{}").data;
   if (!value) return;
   const first = !lab.models.length;
-  Object.assign(lab, value);
+  [lab.token, lab.models] = [value.token, value.models];
   const before = lab.state.model;
   if (!lab.models.includes(lab.state.model) && lab.models.length) lab.state.model = lab.models[0];
   lab.tell(first || lab.state.model !== before ? ["models", "model"] : ["models"]);
   show();
 }
 
-/** Show this model as soon as it is among those listed. */
+/** Show this model as soon as it is among those listed.
+ *  @param {string} model */
 export function want(model) {
   wanted = model;
   show();
 }
 
 function show() {
-  for (const lab of labs.filter(({ models }) => models.includes(wanted))) {
+  for (const lab of labs) {
+    if (wanted === null || !lab.models.includes(wanted)) continue;
     lab.set({ model: wanted });
     wanted = null;
   }

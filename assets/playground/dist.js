@@ -12,9 +12,14 @@ import { visible } from "../page/visible.js";
 import { Bars } from "./bars.js";
 import { drawMany } from "./darts.js";
 import { ledger } from "./ledger.js";
-import { topRows, trace } from "./sampler.js";
+import { lastOf, topRows, trace } from "./sampler.js";
 import { STEPS, obeyed } from "./steps.js";
 import { dartStrip } from "./strip.js";
+
+/** @import { About, Lab, State } from "./core.js" */
+/** @import { Others, Shown, Stage } from "./sampler.js" */
+/** @import { Setting } from "./steps.js" */
+/** @import { View } from "./story.js" */
 
 const MOST_DARTS = 20_000;
 
@@ -28,24 +33,38 @@ const ORDERS = [
   ["final", "as they are sampled"],
 ];
 
-/** The stages of a position under a state's steps; greedy is temperature 0 for trace(). */
+/** The stages of a position under a state's steps; greedy is temperature 0 for trace().
+ *  @param {View} view
+ *  @param {State} state */
 export function stagesOf({ row, context, about }, { steps, greedy }) {
-  const always = [{ name: "temperature", value: STEPS.temperature.greedy }];
+  /** @type {Setting[]} */
+  const always = [{ name: "temperature", value: STEPS.temperature.greedy ?? 0 }];
   return trace(row, context.slice(-about.n_ctx), greedy ? [...obeyed(steps, true), ...always] : steps);
 }
 
 export class Distribution {
+  /** @type {View | null} what show() was given */
+  view = null;
+  /** @type {Map<number, string>} tokens by their ids, visible */
+  names = new Map();
+  darts = 0; // thrown
+  resting = false; // until the next frame
+  again = false;
+  strip = dartStrip();
+  ledger = ledger();
+  speed = h("p", "quiet speed");
+
+  shown = h("input");
+  shownCount = h("span", "shown-count");
+  order = h("select", "", ...ORDERS.map(([value, words]) => new Option(words, value)));
+  throwButton = button("Throw 1,000 darts", THROW, () => this.throw(this.darts + 1000));
+  clearButton = button("Clear", "Remove the darts", () => this.throw(0));
+  result = h("p", "quiet result");
+
+  /** @param {Lab} lab @param {{ take: (id: number) => void }} acts */
   constructor(lab, { take }) {
     this.lab = lab;
-    this.view = null; // what show() was given
-    this.names = new Map(); // id -> the token, visible
-    this.darts = 0; // thrown
-    this.resting = false; // until the next frame
-    this.again = false;
-    this.strip = dartStrip();
-    this.ledger = ledger();
     this.chart = new Bars((id) => this.view && take(id));
-    this.speed = h("p", "quiet speed");
     const left = h("div", "chart", this.options(), this.chart.node);
     const right = h("div", "beside", h("div", "ledger-box", this.ledger.node), key(), this.throwing(), this.speed);
     this.node = h("div", "dist-body", this.strip.node, h("div", "two", left, right));
@@ -57,33 +76,33 @@ export class Distribution {
   }
 
   options() {
-    this.shown = h("input");
     Object.assign(this.shown, { type: "range", min: "5", max: "50", title: "How many tokens are shown as bars" });
     this.shown.addEventListener("input", () => this.lab.set({ shown: Number(this.shown.value) }));
-    this.shownCount = h("span", "shown-count");
-    this.order = h("select", "", ...ORDERS.map(([value, words]) => Object.assign(h("option", "", words), { value })));
-    this.order.addEventListener("change", () => this.lab.set({ order: this.order.value }));
+    this.order.addEventListener("change", () => this.lab.set({ order: this.order.value === "raw" ? "raw" : "final" }));
     const many = h("label", "check", h("span", "", "Bars"), this.shown, this.shownCount);
     return h("div", "row chart-options", many, h("label", "check", h("span", "", "Order"), this.order));
   }
 
   throwing() {
-    const to = (darts) => {
-      this.darts = Math.min(MOST_DARTS, darts);
-      this.draw();
-    };
-    this.throwButton = button("Throw 1,000 darts", THROW, () => to(this.darts + 1000));
-    this.clearButton = button("Clear", "Remove the darts", () => to(0));
-    this.result = h("p", "quiet result");
     return h("div", "throw", h("div", "row", this.throwButton, this.clearButton), this.result);
   }
 
-  nameOf(id) {
-    const { names, view } = this;
-    if (!names.has(id)) names.set(id, visible(view.about.vocabulary(id).bytes) || "<nothing>");
-    return names.get(id);
+  /** @param {number} darts */
+  throw(darts) {
+    this.darts = Math.min(MOST_DARTS, darts);
+    this.draw();
   }
 
+  /** @param {About} about @param {number} id */
+  nameOf(about, id) {
+    const known = this.names.get(id);
+    if (known !== undefined) return known;
+    const name = visible(about.vocabulary(id).bytes) || "<nothing>";
+    this.names.set(id, name);
+    return name;
+  }
+
+  /** @param {View} view */
   show(view) {
     if (!this.view || this.view.about !== view.about) this.names = new Map();
     this.view = view;
@@ -98,7 +117,7 @@ export class Distribution {
       this.again = true;
       return;
     }
-    this.render();
+    this.render(this.view);
     this.resting = true;
     requestAnimationFrame(() => {
       this.resting = false;
@@ -106,18 +125,17 @@ export class Distribution {
     });
   }
 
-  render() {
+  /** @param {View} view */
+  render(view) {
     this.again = false;
     const began = performance.now();
-    const {
-      view,
-      darts,
-      lab: { state },
-    } = this;
+    const { darts } = this;
+    const { state } = this.lab;
     const { chosen } = view;
-    const nameOf = (id) => this.nameOf(id);
+    /** @param {number} id */
+    const nameOf = (id) => this.nameOf(view.about, id);
     const stages = stagesOf(view, state);
-    const hit = this.strip.draw(stages, view.u, nameOf, { greedy: stages.at(-1).name === "greedy", chosen });
+    const hit = this.strip.draw(stages, view.u, nameOf, { greedy: lastOf(stages).name === "greedy", chosen });
     const counts = darts ? drawMany(stages, darts, state.seed) : null;
     const found = withChosen(topRows(stages, state.shown, state.order), stages, chosen);
     this.chart.draw(found, nameOf, { hit, chosen, counts, darts });
@@ -129,6 +147,7 @@ export class Distribution {
     setText(this.speed, `All ${number(view.row.length)} tokens, computed in your browser in ${number(Number(ms))} ms.`);
   }
 
+  /** @param {Map<number, number> | null} counts @param {Stage[]} stages */
   fill(counts, stages) {
     const { state } = this.lab;
     this.shown.value = String(state.shown);
@@ -140,8 +159,9 @@ export class Distribution {
   }
 }
 
+/** @param {Map<number, number>} counts @param {Stage[]} stages @param {number} darts */
 function thrownWords(counts, stages, darts) {
-  const off = [...counts].map(([id, count]) => Math.abs(count / darts - stages.at(-1).probability(id)));
+  const off = [...counts].map(([id, count]) => Math.abs(count / darts - lastOf(stages).probability(id)));
   const furthest = `the largest difference from a bar is ${percent(Math.max(...off))}`;
   return `${number(darts)} darts hit ${number(counts.size)} different tokens; ${furthest}.`;
 }
@@ -159,11 +179,14 @@ function key() {
   return h("div", "key", ...parts.flatMap(([mark, words]) => [mark, h("span", "", words)]));
 }
 
-/** The token of the text has a bar even where it is not among the first. */
+/** The token of the text has a bar even where it is not among the first.
+ *  @param {{ rows: Shown[], others: Others }} found
+ *  @param {Stage[]} stages
+ *  @param {number | null} id */
 function withChosen({ rows, others }, stages, id) {
   if (id === null || rows.some((entry) => entry.id === id)) return { rows, others };
-  const [raw, final] = [stages[0].probability(id), stages.at(-1).probability(id)];
-  const kept = stages.at(-1).rank(id) >= 0;
+  const [raw, final] = [stages[0].probability(id), lastOf(stages).probability(id)];
+  const kept = lastOf(stages).rank(id) >= 0;
   const left = {
     raw: Math.max(0, others.raw - raw),
     final: Math.max(0, others.final - final),

@@ -6,10 +6,20 @@ import { button } from "../page/parts.js";
 import { extend } from "./core.js";
 import { clean } from "./link.js";
 
+/** @import { Lane } from "../page/protocol.js" */
+/** @import { Lab, State } from "./core.js" */
+/** @import { Setting, StepName } from "./steps.js" */
+
+/** @typedef {{ title: string, about: string, look: string, state: Partial<State> }} Example */
+
+/** @param {StepName} name @param {number} value @returns {Setting} */
 const step = (name, value) => ({ name, value });
+/** @param {string} name @param {Setting[]} steps @returns {Lane} */
 const lane = (name, ...steps) => ({ name, steps, greedy: false, beams: 0, length_penalty: 1 });
+/** @param {string} name @param {Setting[]} steps @returns {Lane} */
 const greedy = (name, ...steps) => ({ ...lane(name, ...steps), greedy: true });
 
+/** @type {Example[]} */
 export const EXAMPLES = [
   {
     title: "Temperature ramp",
@@ -95,7 +105,9 @@ export const EXAMPLES = [
   },
 ];
 
-/** Set the example; the previous state can be restored. */
+/** Set the example; the previous state can be restored.
+ *  @param {Lab} lab
+ *  @param {Example} example */
 function apply(lab, { look, state }) {
   const before = structuredClone(lab.state);
   lab.restore(clean(state).state);
@@ -106,7 +118,8 @@ function apply(lab, { look, state }) {
   lab.say(look, back);
 }
 
-/** A button that opens a list of buttons; Escape or leaving it closes it. */
+/** A button that opens a list of buttons; Escape or leaving it closes it.
+ *  @param {Lab} lab */
 function menu(lab) {
   const opener = button("Examples", "Settings that demonstrate one effect each", () => toggle());
   const items = EXAMPLES.map((example) => {
@@ -131,7 +144,7 @@ function menu(lab) {
   const node = h("div", "lab-examples", opener, list);
   node.addEventListener("keydown", (event) => {
     if (list.hidden) return;
-    const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const move = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
     const at = items.findIndex((item) => item === document.activeElement);
     if (event.key === "Escape") {
       toggle(false);
@@ -141,6 +154,7 @@ function menu(lab) {
     } else return;
     event.preventDefault();
   });
+  /** @param {EventTarget | null} target */
   const isOutside = (target) => target instanceof Node && !node.contains(target);
   node.addEventListener("focusout", ({ relatedTarget }) => isOutside(relatedTarget) && toggle(false));
   document.addEventListener("pointerdown", ({ target }) => !list.hidden && isOutside(target) && toggle(false));

@@ -3,8 +3,12 @@
 import { h } from "../page/dom.js";
 import { number } from "../page/numbers.js";
 import { legend } from "../page/parts.js";
-import { COLOURS } from "./text.js";
+import { COLOURS, colourOf } from "./text.js";
 
+/** @import { Colour, Lab } from "./core.js" */
+/** @import { Story } from "./story.js" */
+
+/** @type {[string, string][]} */
 const FIGURES = [
   ["tokens", "Tokens after the prompt"],
   ["tokens/s", "Generation speed, tokens per second, the last time"],
@@ -22,39 +26,42 @@ const FIGURES = [
 const COLOURED =
   "The color of each token: its probability, its rank among all tokens, or the model's entropy before it";
 
+/** @param {[string, string]} figure */
 function figure([name, title]) {
   const value = h("dd", "", "\u2013");
   return { value, node: Object.assign(h("div", "", h("dt", "", name), value), { title }) };
 }
 
+/** @param {Lab} lab @param {Story} story */
 export function figures(lab, story) {
   const shown = FIGURES.map(figure);
   const seen = h("p", "quiet seen");
   seen.setAttribute("role", "status");
   const colours = h("select", "", ...COLOURS.map((name) => Object.assign(h("option", "", name), { value: name })));
   colours.title = COLOURED;
-  colours.addEventListener("change", () => lab.set({ colour: colours.value }));
+  colours.addEventListener("change", () => lab.set({ colour: colourOf(colours.value) }));
   const scale = h("span", "scale-box");
   const look = h("div", "row look", h("label", "check", h("span", "quiet", "Colour"), colours), scale);
   const node = h("div", "row facts-row", h("dl", "facts", ...shown.map((one) => one.node)), look);
 
-  /** Redraw all; `job`: {count, seconds} of what is being written, if its speed is known. Gives it as data too. */
+  /** Redraw all; `job`: {count, seconds} of what is being written, if its speed is known. Gives it as data too.
+   *  @param {{ count: number, seconds: number } | null} job */
   function show(job = null) {
     const { tree, about, promptIds } = story;
     const [length, sum] = [tree.length(), tree.logprob()];
-    const known = length > 0 && sum !== null;
     const speed = job?.seconds ? number(job.count / job.seconds, 1) : shown[1].value.textContent;
-    const [total, perplexity] = known ? [number(sum, 2), number(Math.exp(-sum / length), 2)] : ["\u2013", "\u2013"];
-    [number(length), speed, total, perplexity].forEach((value, i) => (shown[i].value.textContent = value));
+    const [total, perplexity] = length ? [sum, Math.exp(-(sum ?? NaN) / length)] : [null, NaN];
+    const values = [number(length), speed, number(total, 2), number(perplexity, 2)];
+    values.forEach((value, i) => (shown[i].value.textContent = value));
     const all = promptIds.length + length;
-    const cut = about && all > about.n_ctx;
-    seen.textContent = cut ? `The model sees the last ${number(about.n_ctx)} of ${number(all)} tokens.` : "";
-    return { tokens: length, prompt: promptIds.length, logprob: sum ?? "", seen: cut ? about.n_ctx : all };
+    const most = about?.n_ctx ?? Infinity;
+    seen.textContent = all > most ? `The model sees the last ${number(most)} of ${number(all)} tokens.` : "";
+    return { tokens: length, prompt: promptIds.length, logprob: sum ?? "", seen: Math.min(all, most) };
   }
 
   /** The colours that are chosen; gives their name. */
   function colour() {
-    const kind = COLOURS.includes(lab.state.colour) ? lab.state.colour : COLOURS[0];
+    const kind = colourOf(lab.state.colour);
     colours.value = kind;
     scale.replaceChildren(...(kind === "nothing" ? [] : [legend(kind)]));
     return kind;

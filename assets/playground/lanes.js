@@ -9,29 +9,45 @@ import { button, field } from "../page/parts.js";
 import { START } from "./core.js";
 import { STEPS, active, isGreedy, isStepName, missing, nearest, obeyed } from "./steps.js";
 
+/** @import { Lane } from "../page/protocol.js" */
+/** @import { Setting } from "./steps.js" */
+
+/** A lane as it is run: nothing left out.
+ *  @typedef {Required<Omit<Lane, "steps">> & { steps: Setting[] }} WholeLane */
+/** What changes of a lane, of what it is now.
+ *  @typedef {(change: (now: WholeLane) => Partial<WholeLane>, key?: string) => void} Edit */
+
 export const MOST_LANES = 12;
 
 // Reading the state -------------------------------------------------------------------------------------------------
 
+/** @param {unknown} x @param {number} low @param {number} high @param {number} otherwise */
 const bounded = (x, low, high, otherwise) =>
   typeof x === "number" && Number.isFinite(x) ? clamp(x, low, high) : otherwise;
 
+/** @param {Lane} record of any types
+ *  @returns {WholeLane} */
 function laneOf(record) {
   const given = record && typeof record === "object" ? record : {};
-  const steps = (Array.isArray(given.steps) ? given.steps : [])
-    .filter((step) => step && isStepName(step.name) && Number.isFinite(step.value))
-    .slice(0, 20)
-    .map(({ name, value }) => ({ name, value: nearest(name, value) }));
   return {
     name: (typeof given.name === "string" ? given.name : "").slice(0, 40) || "Lane",
-    steps,
+    steps: (Array.isArray(given.steps) ? given.steps : []).flatMap(settingOf).slice(0, 20),
     greedy: Boolean(given.greedy),
     beams: Math.round(bounded(given.beams, 0, 10, 0)),
     length_penalty: bounded(given.length_penalty, -10, 10, 1),
   };
 }
 
-/** The lanes of a state as they are run: whole, within bounds, at least one, at most one of them a beam search. */
+/** A possible setting, none for what is no step.
+ *  @param {{ name: string, value: number }} step of any types
+ *  @returns {Setting[]} */
+const settingOf = (step) =>
+  step && isStepName(step.name) && Number.isFinite(step.value)
+    ? [{ name: step.name, value: nearest(step.name, step.value) }]
+    : [];
+
+/** The lanes of a state as they are run: whole, within bounds, at least one, at most one of them a beam search.
+ *  @param {{ lanes?: Lane[] }} state */
 export function lanesOf(state) {
   const given = Array.isArray(state.lanes) && state.lanes.length ? state.lanes : START.lanes;
   const lanes = given.slice(0, MOST_LANES).map(laneOf);
@@ -39,7 +55,8 @@ export function lanesOf(state) {
   return lanes.map((lane, i) => (lane.beams > 0 && i !== first ? { ...lane, beams: 0 } : lane));
 }
 
-/** What a lane does, in a few words. */
+/** What a lane does, in a few words.
+ *  @param {WholeLane} lane */
 export function summary({ steps, greedy, beams, length_penalty }) {
   if (beams) return `${beams} beam${beams > 1 ? "s" : ""}, length penalty ${length_penalty}`;
   const always = greedy || isGreedy(steps);
@@ -50,25 +67,36 @@ export function summary({ steps, greedy, beams, length_penalty }) {
 
 // The form of one lane ----------------------------------------------------------------------------------------------
 
-/** A number in a field; `fit` makes what the visitor has entered a possible one, which `change` gets. */
+/** A number in a field; `fit` makes what the visitor has entered a possible one, which `change` gets.
+ *  @param {string} label
+ *  @param {string} title
+ *  @param {number} value
+ *  @param {(entered: number) => number} fit
+ *  @param {(value: number) => void} change
+ *  @param {Record<string, string | number>} attributes */
 function numeric(label, title, value, fit, change, attributes = {}) {
   const { node, input } = field(label, { type: "number", step: "any", ...attributes }, title);
-  input.value = value;
+  input.value = String(value);
   input.addEventListener("change", () => {
     const entered = Number(input.value);
-    input.value = input.value.trim() && Number.isFinite(entered) ? fit(entered) : value;
+    input.value = String(input.value.trim() && Number.isFinite(entered) ? fit(entered) : value);
     change(Number(input.value));
   });
   return node;
 }
 
-/** The steps of a lane and behind them those that it does not name, off. */
+/** The steps of a lane and behind them those that it does not name, off.
+ *  @param {WholeLane} lane */
 const allSteps = ({ steps }) => [...steps, ...missing(steps)];
 
-/** The steps in their order, each with its value and two buttons that move it. */
+/** The steps in their order, each with its value and two buttons that move it.
+ *  @param {WholeLane} lane
+ *  @param {Edit} edit */
 function stepFields(lane, edit) {
+  /** @param {number} i @param {number} value */
   const put = (i, value) =>
     edit((now) => ({ steps: allSteps(now).map((step, j) => (j === i ? { ...step, value } : step)) }));
+  /** @param {number} i @param {number} j @param {string} key */
   const swap = (i, j, key) =>
     edit((now) => {
       const steps = allSteps(now);
@@ -109,14 +137,18 @@ const WAYS = { draw: "Sampling", greedy: "Greedy (always the most probable)", be
 /**
  * The form. edit(change, key) is called with a function from the lane as it is now to what changes of it; with a `key`
  * the form must be made anew and the control of that key focused. `mayBeam`: no other lane is a beam search.
+ *
+ * @param {WholeLane} lane
+ * @param {{ edit: Edit, remove: (() => void) | null, mayBeam: boolean }} doing
  */
 export function laneForm(lane, { edit, remove, mayBeam }) {
   const name = field("Name", { type: "text", maxlength: 40 });
   name.input.value = lane.name;
   name.input.addEventListener("change", () => edit(() => ({ name: name.input.value.trim() || "Lane" })));
   const way = field("Strategy", { tag: "select", "data-key": "way" });
-  way.input.append(...Object.entries(WAYS).map(([value, words]) => new Option(words, value)));
-  /** @type {any} */ (way.input).options[2].disabled = !mayBeam;
+  const options = Object.entries(WAYS).map(([value, words]) => new Option(words, value));
+  options[2].disabled = !mayBeam;
+  way.input.append(...options);
   way.input.value = lane.beams ? "beams" : lane.greedy ? "greedy" : "draw";
   way.input.addEventListener("change", () => {
     const { value } = way.input;
@@ -129,6 +161,7 @@ export function laneForm(lane, { edit, remove, mayBeam }) {
   return h("div", "lane-form", name.node, way.node, greedy, ...steps, away);
 }
 
+/** @param {WholeLane} lane @param {Edit} edit */
 function beamFields({ beams, length_penalty }, edit) {
   const penalty = "Finished hypotheses are ranked by log-probability / length ^ penalty";
   return [
@@ -153,7 +186,10 @@ function beamFields({ beams, length_penalty }, edit) {
 
 // What is measured of a lane's tokens -------------------------------------------------------------------------------
 
-/** Which tokens stand in an n-gram that has occurred before among these tokens: an array of booleans. */
+/** Which tokens stand in an n-gram that has occurred before among these tokens: an array of booleans.
+ *  @param {number[]} ids
+ *  @param {number} n
+ *  @returns {boolean[]} */
 export function repeated(ids, n) {
   const [seen, marks] = [new Set(), new Array(ids.length).fill(false)];
   for (let i = 0; i + n <= ids.length; i++) {
@@ -164,7 +200,8 @@ export function repeated(ids, n) {
   return marks;
 }
 
-/** {period, from} if the text has come to repeat its last `period` tokens: at least twice, and over 12 tokens. */
+/** {period, from} if the text has come to repeat its last `period` tokens: at least twice, and over 12 tokens.
+ *  @param {number[]} ids */
 export function loop(ids) {
   for (let period = 1; 2 * period <= ids.length; period++) {
     let from = ids.length - period;
@@ -174,21 +211,27 @@ export function loop(ids) {
   return null;
 }
 
-/** Different n-grams / all n-grams (Li et al. 2016, "distinct-n"); NaN where there is none. */
+/** Different n-grams / all n-grams (Li et al. 2016, "distinct-n"); NaN where there is none.
+ *  @param {number[]} ids
+ *  @param {number} n */
 export function distinct(ids, n) {
   const total = ids.length - n + 1;
   if (total < 1) return NaN;
   return new Set(Array.from({ length: total }, (_, i) => ids.slice(i, i + n).join())).size / total;
 }
 
-/** The first index at which `ids` differs from `base` as far as both have come; -1 for none. */
+/** The first index at which `ids` differs from `base` as far as both have come; -1 for none.
+ *  @param {number[]} ids
+ *  @param {number[]} base */
 export function divergence(ids, base) {
   const n = Math.min(ids.length, base.length);
   for (let i = 0; i < n; i++) if (ids[i] !== base[i]) return i;
   return -1;
 }
 
-/** Everything under a lane, of its tokens [{id, logprob}]. */
+/** Everything under a lane, of its tokens.
+ *  @param {{ id: number, logprob: number }[]} tokens
+ *  @param {number} n */
 export function measure(tokens, n) {
   const ids = tokens.map((token) => token.id);
   const mean = tokens.reduce((sum, token) => sum + token.logprob, 0) / tokens.length; // NaN for none

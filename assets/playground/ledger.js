@@ -4,8 +4,14 @@
 
 import { h, set, setText } from "../page/dom.js";
 import { number, percent } from "../page/numbers.js";
-import { STEPS, STEP_NAMES, isOn } from "./steps.js";
+import { STEPS, STEP_NAMES, chainOf, isOn } from "./steps.js";
 
+/** @import { Stage, StageName } from "./sampler.js" */
+/** @import { Setting, StepName } from "./steps.js" */
+
+/** @typedef {"kept" | "removed" | "renormalizer" | "entropy" | "perplexity"} Column */
+
+/** @type {[Column, string, string][]} */
 const COLUMNS = [
   ["kept", "kept", "Tokens that are not removed, of the whole vocabulary"],
   ["removed", "cut off", "Probability that the tokens removed here had in the stage before"],
@@ -17,20 +23,31 @@ const COLUMNS = [
   ["entropy", "entropy", "Entropy of the distribution, in nats"],
   ["perplexity", "perpl.", "Perplexity, exp(entropy): as uncertain as a choice among this many equally likely tokens"],
 ];
-const LABELS = { model: "The model", greedy: "Greedy" };
+/** @param {StageName} name */
+const labelOf = (name) => (name === "model" ? "The model" : name === "greedy" ? "Greedy" : STEPS[name].label);
+
+/** @param {Setting[]} steps
+ *  @returns {StageName[]} */
+const stagesOf = (steps) => ["model", ...steps.map(({ name }) => name), "greedy"];
 
 export function ledger() {
   const heads = COLUMNS.map(([, label, title]) => Object.assign(h("th", "", label), { title }));
   const head = h("tr", "", h("th", "", "stage"), ...heads);
   for (const cell of head.children) set(cell, { scope: "col" });
-  const rows = new Map(["model", ...STEP_NAMES, "greedy"].map((name) => [name, row(name)]));
-  const body = h("tbody", "", ...[...rows.values()].map(({ node }) => node));
+  const rows = { model: row("model"), greedy: row("greedy"), ...rowsOfSteps() };
+  const body = h("tbody", "", ...stagesOf(chainOf({})).map((name) => rows[name].node));
   const caption = h("caption", "spoken", "What each stage of the chain does to the distribution");
   const node = h("table", "ledger", caption, h("thead", "", head), body);
 
+  function rowsOfSteps() {
+    const entries = STEP_NAMES.map((name) => [name, row(name)]);
+    return /** @type {Record<StepName, ReturnType<typeof row>>} */ (Object.fromEntries(entries));
+  }
+
+  /** @param {StageName} name */
   function row(name) {
     const setting = h("span", "setting");
-    const label = h("th", "", h("span", "", LABELS[name] ?? STEPS[name].label), " ", setting);
+    const label = h("th", "", h("span", "", labelOf(name)), " ", setting);
     label.scope = "row";
     const cells = COLUMNS.map(([, , title]) => Object.assign(h("td"), { title }));
     const line = h("tr", "", label, ...cells);
@@ -38,19 +55,20 @@ export function ledger() {
     return { node: line, setting, cells };
   }
 
-  /** `steps`: all five in their order, those that are off too. */
+  /** `steps`: all five in their order, those that are off too.
+   *  @param {Stage[]} stages
+   *  @param {Setting[]} steps */
   function draw(stages, steps) {
     const byName = new Map(stages.map((stage) => [stage.name, stage]));
-    const order = ["model", ...steps.map(({ name }) => name), "greedy"];
-    order.forEach((name, i) => {
-      const { node: line, setting, cells } = rows.get(name);
+    stagesOf(steps).forEach((name, i) => {
+      const { node: line, setting, cells } = rows[name];
       if (body.children[i] !== line) body.insertBefore(line, body.children[i] ?? null);
       const stage = byName.get(name);
-      const value = steps.find((step) => step.name === name)?.value;
-      const off = value !== undefined && !isOn({ name, value });
+      const step = steps.find((one) => one.name === name);
+      const off = step !== undefined && !isOn(step);
       line.hidden = name === "greedy" && !stage;
       line.classList.toggle("off", off || !stage);
-      setText(setting, value === undefined ? "" : stage ? (off ? "off" : String(value)) : "left out");
+      setText(setting, !step ? "" : stage ? (off ? "off" : String(step.value)) : "left out");
       const numbers = stage && {
         kept: stage.kept,
         removed: stage.removedMass,
@@ -59,7 +77,7 @@ export function ledger() {
         perplexity: stage.perplexity,
       };
       COLUMNS.forEach(([key], column) => {
-        line.dataset[key] = numbers ? numbers[key] : "";
+        line.dataset[key] = numbers ? String(numbers[key]) : "";
         setText(cells[column], numbers ? written(key, numbers[key], off) : "");
       });
     });
@@ -68,6 +86,7 @@ export function ledger() {
   return { node, draw };
 }
 
+/** @param {Column} key @param {number} x @param {boolean} off */
 function written(key, x, off) {
   if (key === "kept") return number(x);
   if (key === "removed") return off || x === 0 ? "\u2013" : percent(x);

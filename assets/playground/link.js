@@ -5,34 +5,46 @@
 // The JSON is {"state": lab.state} and, for a scene, {"present": {"at": n, "deck": null for the one that comes with the
 // app, or the deck}}. A link comes from anywhere, so what is in it is checked value by value before it is used.
 
-import { LARGEST_SEED, START } from "./core.js";
+import { LARGEST_SEED } from "./core.js";
 import { STEP_NAMES, holds, isStepName, wholeChain } from "./steps.js";
 import { Tree } from "./tree.js";
+
+/** @import { State } from "./core.js" */
+/** @import { Setting } from "./steps.js" */
+/** @import { TreeJSON, Way } from "./tree.js" */
+
+/** @typedef {Record<string, unknown>} Raw what may be a record of anything */
 
 export const PREFIX = "#lab=";
 const LONG = 300; // characters of JSON from which compressing pays
 const MOST = 4_000_000; // characters of JSON that are read
 const BROKEN = "This link can't be read: a part of it is missing or was changed. Ask for it again, or for the JSON.";
 
+/** @param {string} hash */
 export const isLink = (hash) => hash.startsWith(PREFIX);
 
 // Characters ----------------------------------------------------------------------------------------------------------
 
+/** @param {Uint8Array} bytes */
 function toBase64url(bytes) {
   let text = "";
   for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
   return btoa(text).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
 }
 
+/** @param {string} text */
 function fromBase64url(text) {
   if (!/^[\w-]+$/.test(text)) throw new Error(BROKEN);
   const binary = atob(text.replace(/-/g, "+").replace(/_/g, "/"));
   return Uint8Array.from(binary, (character) => character.charCodeAt(0));
 }
 
-/** All bytes of a stream, up to `most`: a few characters can be compressed gigabytes. */
+/** All bytes of a stream, up to `most`: a few characters can be compressed gigabytes.
+ *  @param {ReadableStream<Uint8Array<ArrayBuffer>>} stream
+ *  @param {number} most */
 async function collect(stream, most) {
   const reader = stream.getReader();
+  /** @type {Uint8Array<ArrayBuffer>[]} */
   const chunks = [];
   let length = 0;
   for (;;) {
@@ -48,9 +60,13 @@ async function collect(stream, most) {
   return new Uint8Array(await new Blob(chunks).arrayBuffer());
 }
 
+/** @param {Uint8Array<ArrayBuffer>} bytes
+ *  @param {CompressionStream | DecompressionStream} transform
+ *  @param {number} most */
 const through = (bytes, transform, most) => collect(new Blob([bytes]).stream().pipeThrough(transform), most);
 
-/** {"state", ...} to "#lab=...". */
+/** {"state", ...} to "#lab=...".
+ *  @param {{ state: Partial<State> | Raw, present?: Raw }} payload */
 export async function write(payload) {
   const json = JSON.stringify(payload);
   const bytes = new TextEncoder().encode(json);
@@ -58,7 +74,9 @@ export async function write(payload) {
   return `${PREFIX}z${toBase64url(await through(bytes, new CompressionStream("deflate-raw"), Infinity))}`;
 }
 
-/** "#lab=..." to what was written. Rejects with a sentence. */
+/** "#lab=..." to what was written. Rejects with a sentence.
+ *  @param {string} hash
+ *  @returns {Promise<{ state?: Raw, present?: Raw }>} */
 export async function read(hash) {
   try {
     const [kind, data] = [hash[PREFIX.length], hash.slice(PREFIX.length + 1)];
@@ -70,49 +88,81 @@ export async function read(hash) {
     if (!isRecord(payload) || !(isRecord(payload.state) || isRecord(payload.present))) throw new Error(BROKEN);
     return payload;
   } catch (error) {
-    throw error.message.startsWith("This link") ? error : new Error(BROKEN);
+    throw error instanceof Error && error.message.startsWith("This link") ? error : new Error(BROKEN);
   }
 }
 
 // Values --------------------------------------------------------------------------------------------------------------
 
-export const isRecord = (x) => typeof x === "object" && x !== null && !Array.isArray(x);
-export const isText = (most) => (x) => typeof x === "string" && x.length <= most;
-export const isBoolean = (x) => typeof x === "boolean";
-export const isWhole = (low, high) => (x) => Number.isInteger(x) && x >= low && x <= high;
-export const isNumber = (low, high) => (x) => typeof x === "number" && x >= low && x <= high;
-export const isList = (most, item) => (x) => Array.isArray(x) && x.length <= most && x.every(item);
+/** @typedef {(x: unknown) => boolean} Check */
 
+/** @param {unknown} x
+ *  @returns {x is Raw} */
+export const isRecord = (x) => typeof x === "object" && x !== null && !Array.isArray(x);
+/** @type {(most: number) => Check} */
+const isText = (most) => (x) => typeof x === "string" && x.length <= most;
+/** @param {unknown} x
+ *  @returns {x is boolean} */
+export const isBoolean = (x) => typeof x === "boolean";
+/** @type {(low: number, high: number) => (x: unknown) => x is number} */
+const isNumber = (low, high) => /** @returns {x is number} */ (x) => typeof x === "number" && x >= low && x <= high;
+/** @type {(low: number, high: number) => (x: unknown) => x is number} */
+const isWhole = (low, high) => /** @returns {x is number} */ (x) => Number.isInteger(x) && isNumber(low, high)(x);
+/** @type {(most: number, item: Check) => Check} */
+const isList = (most, item) => (x) => Array.isArray(x) && x.length <= most && x.every(item);
+
+/** @type {(...values: unknown[]) => Check} */
 const isOneOf =
   (...values) =>
   (x) =>
     values.includes(x);
 
+/** @param {unknown} x
+ *  @returns {x is Setting} */
 const isStep = (x) => isRecord(x) && isStepName(x.name) && holds(x.name, x.value);
 export const isSeed = isWhole(0, LARGEST_SEED);
+/** @param {unknown[]} names */
 const isUnique = (names) => new Set(names).size === names.length;
-export const isSteps = (x) => isList(STEP_NAMES.length, isStep)(x) && isUnique(x.map((step) => step.name));
 
-/** How tokens were drawn. */
-const isWay = (x) => isRecord(x) && isSteps(x.steps) && isBoolean(x.greedy) && isSeed(x.seed);
+/** @param {unknown} x
+ *  @returns {x is Setting[]} */
+export const isSteps = (x) =>
+  Array.isArray(x) && x.length <= STEP_NAMES.length && x.every(isStep) && isUnique(x.map((step) => step.name));
 
+/** How tokens were drawn: with these settings, whatever else is in the record; null where it can't be read.
+ *  @param {unknown} x
+ *  @returns {Way | null} */
+export function wayOf(x) {
+  const { steps, greedy, seed } = isRecord(x) ? x : {};
+  if (!isSteps(steps) || !isBoolean(greedy) || !isSeed(seed)) return null;
+  return { steps: steps.map(({ name, value }) => ({ name, value })), greedy, seed };
+}
+
+/** @param {unknown} x */
 function isTree(x) {
   try {
-    return isRecord(x) && Boolean(Tree.from(x));
+    return isRecord(x) && Boolean(Tree.from(/** @type {TreeJSON} */ (/** @type {unknown} */ (x))));
   } catch {
     return false;
   }
 }
 
-/** The tree with the ways that hold; tokens of another way count as put there by hand. */
+/** The tree with the ways that hold; tokens of another way count as put there by hand.
+ *  @param {TreeJSON} tree
+ *  @returns {TreeJSON} */
 function mended({ nodes, ways, leaf }) {
-  const [kept, places] = [[], new Map()];
-  ways.forEach((way, i) => {
-    if (isWay(way)) places.set(i, kept.push({ steps: way.steps, greedy: way.greedy, seed: way.seed }) - 1);
+  /** @type {Way[]} */
+  const kept = [];
+  /** @type {Map<number, number>} */
+  const places = new Map();
+  ways.forEach((raw, i) => {
+    const way = wayOf(raw);
+    if (way) places.set(i, kept.push(way) - 1);
   });
   return { nodes: nodes.map(([parent, id, way]) => [parent, id, places.get(way) ?? -1]), ways: kept, leaf };
 }
 
+/** @type {Check} */
 const isToy = (x) =>
   isRecord(x) &&
   isNumber(0.1, 5)(x.temperature) &&
@@ -121,6 +171,7 @@ const isToy = (x) =>
   x.u < 1 &&
   (x.draws === 0 || x.draws === 1000);
 
+/** @type {Check} */
 const isBeams = (x) =>
   isRecord(x) &&
   isWhole(1, 10)(x.beams) &&
@@ -128,6 +179,7 @@ const isBeams = (x) =>
   isNumber(-10, 10)(x.length_penalty) &&
   isBoolean(x.early);
 
+/** @type {Record<keyof State, Check>} */
 const CHECKS = {
   panel: isText(40),
   model: isText(64),
@@ -148,25 +200,15 @@ const CHECKS = {
   toy: isToy,
 };
 
-/** Like the value at the start: the same type, for records the same types of the same entries. */
-function isLike(start, x) {
-  if (Array.isArray(start)) return isList(20_000, (item) => !start.length || isLike(start[0], item))(x);
-  if (isRecord(start)) return isRecord(x) && Object.keys(start).every((key) => isLike(start[key], x[key]));
-  return start === null || (typeof x === typeof start && (typeof x !== "number" || Number.isFinite(x)));
-}
-
-const MENDED = { steps: wholeChain, tree: mended };
-
-/** What can be used of a state from outside, and the names of what can't: {state, wrong}. */
+/** What can be used of a state from outside, and the names of what can't: {state, wrong}.
+ *  @param {unknown} raw */
 export function clean(raw) {
-  /** @type {Record<string, any>} */
-  const state = {};
-  const wrong = [];
-  for (const key of Object.keys(START)) {
-    if (!isRecord(raw) || !Object.hasOwn(raw, key)) continue;
-    const isGood = CHECKS[key] ?? ((x) => isLike(START[key], x));
-    if (isGood(raw[key])) state[key] = structuredClone((MENDED[key] ?? ((x) => x))(raw[key]));
-    else wrong.push(key);
-  }
-  return { state, wrong };
+  const [given, keys] = [isRecord(raw) ? raw : {}, /** @type {(keyof State)[]} */ (Object.keys(CHECKS))];
+  const there = keys.filter((key) => Object.hasOwn(given, key));
+  const good = there.filter((key) => CHECKS[key](given[key]));
+  /** @type {Partial<State>} */
+  const state = structuredClone(Object.fromEntries(good.map((key) => [key, given[key]])));
+  if (state.steps) state.steps = wholeChain(state.steps);
+  if (state.tree) state.tree = mended(state.tree);
+  return { state, wrong: there.filter((key) => !good.includes(key)) };
 }

@@ -1,7 +1,7 @@
 // One position of the text of the panel "Write", the next one or that of a token written: what is said of it, what can
 // be put there instead, and its distribution.
 
-import { h } from "../page/dom.js";
+import { h, messageOf } from "../page/dom.js";
 import { number, percent } from "../page/numbers.js";
 import { button, field } from "../page/parts.js";
 import { visible } from "../page/visible.js";
@@ -9,22 +9,33 @@ import { Distribution } from "./dist.js";
 import { wholeChain } from "./steps.js";
 import { NEXT } from "./story.js";
 
+/** @import { TroubleLine } from "../page/parts.js" */
+/** @import { Lab } from "./core.js" */
+/** @import { Story } from "./story.js" */
+/** @import { TextView } from "./text.js" */
+/** @import { TreeNode } from "./tree.js" */
+
+/** What can be done at a position: take a token of the bars, fork there, force words in its place.
+ *  @typedef {{ take: (id: number) => void, fork: () => void, force: (words: string) => void }} Acts */
+
 const PUT =
   "Any text: its tokens go here, and a new branch starts from there. Enter inserts it, Shift+Enter starts a new line.";
 
 export class Position {
-  /** `acts`: take(id) a token of the bars, fork() here, force(words) in this place. */
+  selected = NEXT; // a node of story.tree
+  turn = 0; // grows with each position shown, so that late answers are dropped
+  missing = false; // what failed is the answer for a position
+  title = h("h3", "where");
+  how = h("p", "quiet how");
+  forced = field("Put this text here", { tag: "textarea", rows: 1, spellcheck: "false" }, PUT);
+
+  /** @param {Lab} lab @param {Story} story @param {{ text: TextView, failed: TroubleLine } & Acts} parts */
   constructor(lab, story, { text, failed, ...acts }) {
     this.lab = lab;
     this.story = story;
     this.text = text;
     this.failed = failed;
-    this.selected = NEXT; // a node of story.tree
-    this.turn = 0; // grows with each position shown, so that late answers are dropped
-    this.missing = false; // what failed is the answer for a position
     this.dist = new Distribution(lab, { take: acts.take });
-    this.title = h("h3", "where");
-    this.how = h("p", "quiet how");
     this.forkButton = button(
       "Fork here",
       "Continue after this token with a new seed; the rest is kept as a branch",
@@ -37,15 +48,15 @@ export class Position {
     this.node.setAttribute("aria-label", "Distribution");
   }
 
+  /** @param {Acts["force"]} force */
   forcing(force) {
-    const { node, input } = field("Put this text here", { tag: "textarea", rows: 1, spellcheck: "false" }, PUT);
+    const { node, input } = this.forced;
     const put = button("Put", "Put the text here", () => force(input.value));
     input.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
       force(input.value);
     });
-    this.forced = input;
     return h("span", "row put", node, put);
   }
 
@@ -66,7 +77,8 @@ export class Position {
     this.text.select(NEXT);
   }
 
-  /** Show the distribution of a token of the text, or of the next one. */
+  /** Show the distribution of a token of the text, or of the next one.
+   *  @param {number} at */
   async choose(at) {
     this.selected = at;
     this.text.select(at);
@@ -84,7 +96,7 @@ export class Position {
     } catch (error) {
       if (mine !== this.turn) return;
       this.missing = true;
-      this.failed.show(error.message, () => this.choose(at));
+      this.failed.show(messageOf(error), () => this.choose(at));
     }
   }
 
@@ -93,8 +105,8 @@ export class Position {
     const next = selected === NEXT;
     const node = next ? null : story.tree.nodes[selected];
     const place = next ? story.tree.length() : story.tree.length(selected) - 1;
-    const token = node && h("code", "", visible(story.about.vocabulary(node.id).bytes));
-    this.title.replaceChildren(...(next ? ["Next token"] : [`Token ${number(place + 1)}: `, token]));
+    const token = node && story.about ? visible(story.about.vocabulary(node.id).bytes) : "";
+    this.title.replaceChildren(...(next ? ["Next token"] : [`Token ${number(place + 1)}: `, h("code", "", token)]));
     const way = story.wayOf(selected);
     const same = !way || JSON.stringify(way) === JSON.stringify(story.settings);
     const where = `Position ${number(story.promptIds.length + place)} of the context`;
@@ -106,12 +118,13 @@ export class Position {
   }
 
   useSettings() {
-    const { steps, greedy, seed } = this.story.wayOf(this.selected);
-    this.lab.set({ steps: wholeChain(steps), greedy, seed });
+    const way = this.story.wayOf(this.selected);
+    if (way) this.lab.set({ steps: wholeChain(way.steps), greedy: way.greedy, seed: way.seed });
   }
 }
 
-/** What the model gave a token, where that is known. */
+/** What the model gave a token, where that is known.
+ *  @param {TreeNode | null} node */
 function given(node) {
   if (!node?.numbers) return "";
   const { logprob, rank } = node.numbers;

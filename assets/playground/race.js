@@ -11,13 +11,27 @@ import { LaneCard } from "./lanecard.js";
 import { MOST_LANES, lanesOf } from "./lanes.js";
 import { Job, setup } from "./setup.js";
 
-class Race {
+/** @import { Happened } from "../page/protocol.js" */
+/** @import { About, Change, Lab } from "./core.js" */
+/** @import { Prompt } from "./setup.js" */
+
+export class Race {
+  /** @type {LaneCard[]} */
+  cards = [];
+  pointed = -1;
+  progress = "";
+  /** @type {About | null} of the model that has written */
+  about = null;
+  measureAt = 0; // ms: not before
+  node = h("div", "race");
+  grid = h("div", "lanes");
+  dartLine = h("p", "race-dart");
+  add = button("Add a lane", "With the settings of the panel Write", () => this.addLane());
+  ngram = h("select", "", new Option("3 tokens", "3"), new Option("4 tokens", "4"));
+
+  /** @param {HTMLElement} container @param {Lab} lab */
   constructor(container, lab) {
     this.lab = lab;
-    this.cards = [];
-    this.pointed = -1;
-    this.progress = "";
-    this.node = h("div", "race");
     this.job = new Job(lab, this.node, {
       label: "Start the race",
       title: "All lanes write at the same time",
@@ -32,7 +46,6 @@ class Race {
         this.point(this.pointed);
       },
     });
-    this.grid = h("div", "lanes");
     const scale = h("span", "race-scale", h("span", "quiet", "Probability "), legend("probability"));
     scale.title = "The color of a token: its probability in the model's own distribution";
     this.node.append(setup(lab), ...this.job.nodes(scale), this.hints(), this.grid, this.foot());
@@ -42,7 +55,6 @@ class Race {
   }
 
   hints() {
-    this.dartLine = h("p", "race-dart");
     const look = h("p", "quiet");
     look.append(
       h("strong", "", "What to look for: "),
@@ -54,15 +66,12 @@ class Race {
   }
 
   foot() {
-    this.add = button("Add a lane", "With the settings of the panel Write", () => this.addLane());
     const reset = button("Reset to six lanes", "Restore the default lanes", () =>
       this.lab.set({ lanes: START.lanes }),
     );
-    const ngram = h("select", "");
-    ngram.append(new Option("3 tokens", "3"), new Option("4 tokens", "4"));
+    const { ngram } = this;
     ngram.id = "race-ngram";
     ngram.addEventListener("change", () => this.lab.set({ ngram: Number(ngram.value) }));
-    this.ngram = ngram;
     const label = h("label", "quiet", "A repeat is");
     label.htmlFor = ngram.id;
     return h("div", "race-foot row", this.add, reset, h("span", "row", label, ngram));
@@ -78,6 +87,7 @@ class Race {
     return JSON.stringify([prompt, model, seed, length, stop, lanesOf(this.lab.state)]);
   }
 
+  /** @param {Change[]} changed */
   changed(changed) {
     if (changed.includes("lanes") && changed.includes("panel")) {
       this.job.forget(); // another state altogether: a link, a scene, an example
@@ -87,7 +97,7 @@ class Race {
       }
       this.point(-1);
     }
-    if (["lanes", "ngram", "seed"].some((key) => changed.includes(key))) this.sync();
+    if (changed.some((key) => ["lanes", "ngram", "seed"].includes(key))) this.sync();
   }
 
   /** Cards for the lanes of the state. */
@@ -105,22 +115,22 @@ class Race {
     });
     this.add.disabled = lanes.length >= MOST_LANES;
     this.ngram.value = String(this.n);
-    this.base =
-      this.cards[
-        Math.max(
-          0,
-          lanes.findIndex((lane) => lane.greedy && !lane.beams),
-        )
-      ];
     this.measure();
     this.dartLine.textContent =
       `All lanes throw the same dart at each position (common random numbers, seed ${this.lab.state.seed}): ` +
       "any difference is due to the strategy, not luck.";
   }
 
+  /** The card that the others are compared with: the greedy one, if there is one. */
+  get base() {
+    const greedy = lanesOf(this.lab.state).findIndex((lane) => lane.greedy && !lane.beams);
+    return this.cards[greedy] ?? this.cards[0];
+  }
+
   measure() {
     const began = performance.now();
-    for (const card of this.cards) card.measure(this.base, this.n);
+    const { base } = this;
+    for (const card of this.cards) card.measure(base, this.n);
     const now = performance.now();
     this.measureAt = now + Math.max(200, 10 * (now - began)); // while texts come: long ones take their time
   }
@@ -130,9 +140,10 @@ class Race {
     const lanes = lanesOf(state);
     const lane = { name: `Lane ${lanes.length + 1}`, steps, greedy: state.greedy };
     this.lab.set({ lanes: lanesOf({ lanes: [...lanes, lane] }) });
-    this.cards.at(-1).toggle();
+    this.cards.at(-1)?.toggle();
   }
 
+  /** @param {number} i */
   remove(i) {
     this.cards.splice(i, 1)[0].node.remove();
     this.lab.set({ lanes: lanesOf(this.lab.state).filter((_, j) => j !== i) });
@@ -142,6 +153,7 @@ class Race {
 
   // Running ---------------------------------------------------------------------------------------------------------
 
+  /** @param {() => boolean} alive @param {Prompt} prompt */
   async work(alive, { about, ids }) {
     const running = [...this.cards];
     running.forEach((card) => card.clear());
@@ -156,12 +168,14 @@ class Race {
     if (alive()) for (const card of running) card.text.scrollTop = 0;
   }
 
+  /** @param {Happened["events"]} events @param {LaneCard[]} running @param {number} seconds */
   take(events, running, seconds) {
     for (const event of events) {
+      if (event.event === "beams") continue;
       const card = running[event.lane];
       if (event.event === "drawn") {
         card.tokens.push({ id: event.id, logprob: event.raw_logprob ?? -Infinity, rank: event.rank, u: event.u });
-      } else if (event.event === "beam_lane") {
+      } else {
         card.tokens = event.ids.map((id, i) => ({ id, logprob: event.logprobs[i] ?? -Infinity }));
       }
     }
@@ -176,7 +190,8 @@ class Race {
     this.job.goesOn("Writing\u2026");
   }
 
-  /** Show the token at this index in all lanes; -1 for none. */
+  /** Show the token at this index in all lanes; -1 for none.
+   *  @param {number} i */
   point(i) {
     this.pointed = i;
     this.cards.forEach((card) => card.point(i, this.about));

@@ -7,11 +7,19 @@
 
 import { START } from "./core.js";
 import { lanesOf } from "./lanes.js";
-import { isSteps, isSeed, isBoolean, isRecord } from "./link.js";
+import { wayOf } from "./link.js";
 import { WORDS, LOGITS, DRAWS, SEED } from "./toy.js";
 import { Tree } from "./tree.js";
 
-/** A Python literal, in ASCII. */
+/** @import { Lab, State } from "./core.js" */
+/** @import { Way } from "./tree.js" */
+
+/** @typedef {number[] | (Way & { drawn: number })} TextPart ids put there by hand, or how many were drawn and how */
+/** @typedef {{ title: string, code: string, first?: string }} Receipt `first`: what its first line prints */
+
+/** A Python literal, in ASCII.
+ *  @param {unknown} value
+ *  @returns {string} */
 export function py(value) {
   if (typeof value === "string") return `"${[...value].map(character).join("")}"`;
   if (typeof value === "boolean") return value ? "True" : "False";
@@ -25,20 +33,24 @@ export function py(value) {
   return String(value);
 }
 
+/** @param {string} c */
 function character(c) {
   if (c === "\\" || c === '"') return `\\${c}`;
   if (c === "\n") return "\\n";
   if (c >= " " && c <= "~") return c;
-  const hex = c.codePointAt(0).toString(16);
+  const hex = Number(c.codePointAt(0)).toString(16);
   if (hex.length <= 2) return `\\x${hex.padStart(2, "0")}`;
   return hex.length <= 4 ? `\\u${hex.padStart(4, "0")}` : `\\U${hex.padStart(8, "0")}`;
 }
 
 // Parts of all of them ------------------------------------------------------------------------------------------------
 
+/** @param {(string | string[])[]} parts */
 const lines = (...parts) => `${parts.flat().join("\n")}\n`;
 
-/** The model and the prompt's ids. */
+/** The model and the prompt's ids.
+ *  @param {string} names
+ *  @param {State} state */
 const opening = (names, { model, prompt }) => [
   `from gpt_demo import ModelStore, data_home, ${names}`,
   "",
@@ -47,6 +59,7 @@ const opening = (names, { model, prompt }) => [
   "ids = tokenizer.encode(prompt) or [tokenizer.end_of_text]",
 ];
 
+/** @param {State} state */
 const end = ({ stop }) => (stop ? "tokenizer.end_of_text" : "None");
 const closing = ["print(new)", "print(prompt + tokenizer.decode(new))"];
 
@@ -54,30 +67,29 @@ const closing = ["print(new)", "print(prompt + tokenizer.decode(new))"];
 
 const MOST_DRAWN = 5000; // by one call of race()
 
-/** The settings of a way, nothing else that a link may have put there; null where they are none. */
-function wayOf(way) {
-  const { steps, greedy, seed } = isRecord(way) ? way : {};
-  if (!isSteps(steps) || !isBoolean(greedy) || !isSeed(seed)) return null;
-  return { seed, greedy, steps: steps.map(({ name, value }) => ({ name, value })) };
-}
-
-/** The text's tokens as parts: ids that were put there, or how many were drawn in which way. */
+/** The text's tokens as parts: ids that were put there, or how many were drawn in which way.
+ *  @param {State} state */
 function partsOf({ tree }) {
+  /** @type {TextPart[]} */
   const parts = [];
-  let before = null;
+  let before = NaN;
   const text = Tree.from(tree);
   for (const at of text.path()) {
     const { id, way } = text.nodes[at];
     const how = way < 0 ? null : wayOf(text.ways[way]);
     const now = how ? way : -1;
-    if (now !== before || parts.at(-1).drawn === MOST_DRAWN) parts.push(how ? { drawn: 0, ...how } : []);
-    if (how) parts.at(-1).drawn += 1;
-    else parts.at(-1).push(id);
+    const last = now === before ? parts.at(-1) : undefined;
+    if (!how) {
+      if (Array.isArray(last)) last.push(id);
+      else parts.push([id]);
+    } else if (last && !Array.isArray(last) && last.drawn < MOST_DRAWN) last.drawn += 1;
+    else parts.push({ drawn: 1, seed: how.seed, greedy: how.greedy, steps: how.steps });
     before = now;
   }
   return parts;
 }
 
+/** @param {State} state @param {Way} way @param {number} count @param {string} stop */
 function oneWay(state, { steps, greedy, seed }, count, stop) {
   return lines(
     opening("lane_of, race", state),
@@ -88,6 +100,7 @@ function oneWay(state, { steps, greedy, seed }, count, stop) {
   );
 }
 
+/** @param {State} state @param {TextPart[]} parts */
 function manyWays(state, parts) {
   return lines(
     opening("lane_of, race", state),
@@ -104,6 +117,8 @@ function manyWays(state, parts) {
   );
 }
 
+/** @param {Lab} lab
+ *  @returns {Receipt} */
 function written(lab) {
   const { state } = lab;
   const parts = partsOf(state);
@@ -122,6 +137,8 @@ function written(lab) {
 
 // The other panels ----------------------------------------------------------------------------------------------------
 
+/** @param {Lab} lab
+ *  @returns {Receipt} */
 function raced({ state }) {
   const lanes = lanesOf(state);
   const code = lines(
@@ -142,6 +159,8 @@ function raced({ state }) {
   return { title: "The lanes, from the same prompt with the same darts", code };
 }
 
+/** @param {Lab} lab
+ *  @returns {Receipt} */
 function toy({ state }) {
   const { temperature, top_k } = state.toy;
   const code = lines(
@@ -160,6 +179,8 @@ function toy({ state }) {
   return { title: "The 1,000 draws of the nine words", code, first: "the counts" };
 }
 
+/** @param {Lab} lab
+ *  @returns {Receipt} */
 function beams({ state }) {
   const { beams: count, length, length_penalty, early } = { ...START.beams, ...state.beams };
   const code = lines(
@@ -174,6 +195,8 @@ function beams({ state }) {
   return { title: "The best texts of the beam search with these settings", code };
 }
 
+/** @type {Record<string, (lab: Lab) => Receipt>} */
 const RECEIPTS = { write: written, race: raced, beams, toy };
 
+/** @param {Lab} lab */
 export const receipt = (lab) => (RECEIPTS[lab.state.panel] ?? written)(lab);

@@ -12,17 +12,33 @@
 import { Ranking, rankingOf } from "./ranking.js";
 import { STEPS, holds, isGreedy, isOn, isStepName, obeyed } from "./steps.js";
 
+/** @import { Setting, StepName } from "./steps.js" */
+
+/** @typedef {StepName | "model" | "greedy"} StageName */
+/** Probabilities of a token, by the model and as drawn from; whether it is not removed.
+ *  @typedef {{ id: number, raw: number, final: number, kept: boolean }} Shown */
+/** The other tokens together; `kept` of them are not removed.
+ *  @typedef {{ raw: number, final: number, count: number, kept: number }} Others */
+
 const ROWS_REMEMBERED = 8;
 
 // The stages ------------------------------------------------------------------------------------------------------
 
 /** What one step left. Ranks count from 0. Its numbers hold until the next trace() of the same row. */
-class Stage {
+export class Stage {
+  /** @type {number} tokens not removed: the first ones of the ranking */
+  kept;
+  /** @type {number} of the weights of the tokens kept */
+  sum;
+  /** @type {Ranking} */
+  ranking;
+  removedMass = 0; // probability that the tokens removed here had in the stage before
+
+  /** @param {StageName} name @param {Ranking} ranking @param {number} kept @param {Stage | null} before */
   constructor(name, ranking, kept, before) {
-    this.name = name; // "model", a step's name, or "greedy"
+    this.name = name;
     this.ranking = ranking;
-    this.kept = kept; // tokens not removed: the first `kept` of the ranking
-    this.removedMass = 0; // probability that the tokens removed here had in the stage before
+    this.kept = kept;
     if (before && kept < before.kept) {
       for (let r = before.kept - 1; r >= kept; r--) this.removedMass += before.ranking.weights[r];
       this.removedMass /= before.sum;
@@ -32,32 +48,38 @@ class Stage {
       sum += ranking.weights[r];
       moment += ranking.weights[r] * (ranking.logits[r] - ranking.logits[0]);
     }
-    this.sum = sum; // of the weights of the tokens kept
-    this.renormalizer = this.removedMass > 0 ? before.sum / sum : 1; // the factor of the others' probabilities
+    this.sum = sum;
+    // the factor of the others' probabilities
+    this.renormalizer = before && this.removedMass > 0 ? before.sum / sum : 1;
     this.entropy = Math.log(sum) - moment / sum; // nats
     this.perplexity = Math.exp(this.entropy);
   }
 
+  /** @param {number} place */
   idAt(place) {
     return this.ranking.ids[place];
   }
 
+  /** @param {number} place */
   probabilityAt(place) {
     return place < this.kept ? this.ranking.weights[place] / this.sum : 0;
   }
 
-  /** -1 for a removed token. */
+  /** -1 for a removed token.
+   *  @param {number} id */
   rank(id) {
     const place = this.ranking.place(id);
     return place < this.kept ? place : -1;
   }
 
+  /** @param {number} id */
   probability(id) {
     const place = this.rank(id);
     return place < 0 ? 0 : this.probabilityAt(place);
   }
 
-  /** Natural logarithm of the probability, right even where that is too small for a number; -Infinity if removed. */
+  /** Natural logarithm of the probability, right even where that is too small for a number; -Infinity if removed.
+   *  @param {number} id */
   logprob(id) {
     const place = this.rank(id);
     return place < 0 ? -Infinity : this.ranking.logits[place] - this.ranking.logits[0] - Math.log(this.sum);
@@ -71,7 +93,11 @@ class Stage {
   }
 }
 
-/** Steps that change logits: (stage before, value, context ids, ranking to fill). */
+/** Steps that change logits: (stage before, value, context ids, ranking to fill).
+ *  @type {Record<
+ *    "temperature" | "repetition_penalty",
+ *    (before: Stage, value: number, ids: number[], into: Ranking) => void
+ *  >} */
 const reweigh = {
   temperature({ ranking, kept }, value, _ids, into) {
     const t = Math.fround(value);
@@ -97,10 +123,9 @@ const reweigh = {
   },
 };
 
-/** Steps that remove tokens: (stage before, value) to the number of tokens kept. */
+/** Steps that remove tokens: (stage before, value) to the number of tokens kept.
+ *  @type {Record<"top_k" | "top_p" | "min_p", (before: Stage, value: number) => number>} */
 const cut = {
-  greedy: () => 1,
-
   top_k: ({ kept }, k) => (k > 0 ? Math.min(k, kept) : kept),
 
   /** From the least probable up: a token goes if it and all below it weigh at most 1 - p. */
@@ -124,17 +149,25 @@ const cut = {
   },
 };
 
-const recent = new Map(); // row -> {model: Stage, spare: [Ranking]}, the last used at the end
+/** @type {Map<Float32Array, { model: Stage, spare: Ranking[] }>} by row, the last used at the end */
+const recent = new Map();
 
+/** @param {Float32Array} row */
+function modelOf(row) {
+  const ranking = rankingOf(row);
+  return new Stage("model", ranking, ranking.n, null);
+}
+
+/** @param {Float32Array} row */
 function prepare(row) {
-  const ranking = recent.has(row) ? null : rankingOf(row);
-  const entry = recent.get(row) ?? { model: new Stage("model", ranking, ranking.n, null), spare: [] };
+  const entry = recent.get(row) ?? { model: modelOf(row), spare: [] };
   recent.delete(row);
   recent.set(row, entry);
-  if (recent.size > ROWS_REMEMBERED) recent.delete(recent.keys().next().value);
+  for (const oldest of recent.keys()) if (recent.size > ROWS_REMEMBERED) recent.delete(oldest);
   return entry;
 }
 
+/** @param {Setting} step */
 function check({ name, value }) {
   if (!isStepName(name)) throw new RangeError(`There is no step named ${name}.`);
   if (!holds(name, value)) throw new RangeError(`${name} is ${value}; it must be ${STEPS[name].rule}.`);
@@ -144,15 +177,18 @@ function check({ name, value }) {
  *
  *  `ids` is the context that the repetition penalty counts. The row must not be changed afterwards. Temperature 0 is
  *  greedy decoding, to which only the repetition penalty applies: the other steps are left out, and the last
- *  stage is "greedy". The arrays of a row's stages are used again by the next trace() of that row. */
+ *  stage is "greedy". The arrays of a row's stages are used again by the next trace() of that row.
+ *  @param {Float32Array} row
+ *  @param {number[]} ids
+ *  @param {Setting[]} steps */
 export function trace(row, ids, steps) {
   steps.forEach(check);
   const { model, spare } = prepare(row);
   const greedy = isGreedy(steps);
   const stages = [model];
-  [...obeyed(steps, greedy), ...(greedy ? [{ name: "greedy" }] : [])].forEach(({ name, value }, i) => {
+  obeyed(steps, greedy).forEach(({ name, value }, i) => {
     const before = stages[i];
-    if (name in cut) {
+    if (name !== "temperature" && name !== "repetition_penalty") {
       stages.push(new Stage(name, before.ranking, cut[name](before, value), before));
     } else if (!isOn({ name, value })) {
       stages.push(new Stage(name, before.ranking, before.kept, before));
@@ -163,15 +199,24 @@ export function trace(row, ids, steps) {
       stages.push(new Stage(name, into.finish(), before.kept, before));
     }
   });
-  return stages;
+  const last = lastOf(stages);
+  return greedy ? [...stages, new Stage("greedy", last.ranking, 1, last)] : stages;
 }
+
+/** The stage that is drawn from.
+ *  @param {Stage[]} stages */
+export const lastOf = (stages) => stages[stages.length - 1];
 
 // What is shown ---------------------------------------------------------------------------------------------------
 
 /** The `n` most probable tokens by "raw" (the model's) or "final" probability, and what all others have together:
- *  {rows: [{id, raw, final, kept}], others: {raw, final, count, kept}}. By "final", removed ones follow by raw. */
+ *  {rows: [{id, raw, final, kept}], others: {raw, final, count, kept}}. By "final", removed ones follow by raw.
+ *  @param {Stage[]} stages
+ *  @param {number} n
+ *  @param {"raw" | "final"} by
+ *  @returns {{ rows: Shown[], others: Others }} */
 export function topRows(stages, n, by = "raw") {
-  const [first, last] = [stages[0], stages.at(-1)];
+  const [first, last] = [stages[0], lastOf(stages)];
   const ids = by === "final" ? [...last.ranking.ids.subarray(0, Math.min(n, last.kept))] : [];
   for (let r = 0; ids.length < n && r < first.kept; r++) {
     if (by !== "final" || last.rank(first.idAt(r)) < 0) ids.push(first.idAt(r));

@@ -1,20 +1,45 @@
 // What the panels "race" and "beams" are started with and share with "write": prompt, model, seed, length, the end;
 // how it goes on until it is done or stopped; and how their tokens are shown as text.
 
-import { h } from "../page/dom.js";
+import { h, messageOf, set } from "../page/dom.js";
 import { clamp, number, percent } from "../page/numbers.js";
 import { button, field, trouble } from "../page/parts.js";
 import { visible } from "../page/visible.js";
 import { LARGEST_SEED, newSeed } from "./core.js";
 
+/** @import { About, Lab } from "./core.js" */
+
+/** A model and the prompt's ids.
+ *  @typedef {{ about: About, ids: number[] }} Prompt */
+/** A token as it is shown: `logprob` in the model's own distribution, `u` the dart.
+ *  @typedef {{ id: number, logprob: number, rank?: number, u?: number | null }} Token */
+/** What a job is, see Job.
+ *  @typedef {{
+ *    label: string,
+ *    title: string,
+ *    keeps: string,
+ *    stale: string,
+ *    work: (alive: () => boolean, prompt: Prompt) => Promise<void>,
+ *    progress: () => string,
+ *    key: () => string,
+ *    ended: (word: string) => void,
+ *    count: () => number,
+ *  }} Work */
+
 const END = "<|endoftext|>";
 
 // Fields that are entries of the state ------------------------------------------------------------------------------
 
-/** A whole number in a field and in lab.state[key], kept from `low` to `high`. */
+/** A whole number in a field and in lab.state[key], kept from `low` to `high`.
+ *  @param {Lab} lab
+ *  @param {"seed" | "length"} key
+ *  @param {string} label
+ *  @param {string} title
+ *  @param {number} low
+ *  @param {number} high */
 function whole(lab, key, label, title, low, high) {
   const { node, input } = field(label, { type: "number", min: low, max: high, step: 1, inputmode: "numeric" }, title);
-  const show = () => (input.value = lab.state[key]);
+  const show = () => (input.value = String(lab.state[key]));
   input.addEventListener("change", () => {
     const value = Math.round(Number(input.value));
     if (input.value.trim() && Number.isFinite(value)) lab.set({ [key]: clamp(value, low, high) });
@@ -25,6 +50,7 @@ function whole(lab, key, label, title, low, high) {
   return node;
 }
 
+/** @param {Lab} lab */
 function prompt(lab) {
   const { node, input } = field("Prompt", { tag: "textarea", rows: 2, spellcheck: "false", dir: "auto" });
   node.classList.add("setup-prompt");
@@ -35,6 +61,7 @@ function prompt(lab) {
   return node;
 }
 
+/** @param {Lab} lab */
 function model(lab) {
   const { node, input } = field("Model", { tag: "select" }, "The starter, and what you have trained");
   input.addEventListener("change", () => lab.set({ model: input.value }));
@@ -48,6 +75,7 @@ function model(lab) {
   return node;
 }
 
+/** @param {Lab} lab */
 function stop(lab) {
   const input = h("input", "");
   input.type = "checkbox";
@@ -60,7 +88,9 @@ function stop(lab) {
   return node;
 }
 
-/** The form; `extra` nodes stand between the model and the seed. `withLength`: the length is the shared one. */
+/** The form; `extra` nodes stand between the model and the seed. `withLength`: the length is the shared one.
+ *  @param {Lab} lab
+ *  @param {{ extra?: HTMLElement[], withLength?: boolean }} parts */
 export function setup(lab, { extra = [], withLength = true } = {}) {
   const seed = whole(lab, "seed", "Seed", "The same seed throws the same darts", 0, LARGEST_SEED);
   const other = button("New", "Another seed, drawn at random", () => lab.set({ seed: newSeed() }));
@@ -78,24 +108,24 @@ export function setup(lab, { extra = [], withLength = true } = {}) {
  * has; ended() is called when it is done or stopped; count() is how many tokens it writes at most.
  */
 export class Job {
-  constructor(lab, root, { label, title, keeps, stale, work, progress, key, ended, count }) {
+  /** @type {object | null} what is under way */
+  going = null;
+  /** @type {string | null} the key of what has run */
+  ran = null;
+  said = "";
+  cut = ""; // what a visitor must know of the context length
+  waits = false; // for the page, which is still being opened
+  status = h("p", "job-status quiet");
+  spoken = set(h("p", "spoken"), { role: "status" });
+  trouble = trouble();
+
+  /** @param {Lab} lab @param {HTMLElement} root @param {Work} doing */
+  constructor(lab, root, doing) {
     this.lab = lab;
     this.root = root;
-    this.stale = stale;
-    this.work = work;
-    this.progress = progress;
-    this.key = key;
-    this.ended = ended;
-    this.count = count;
-    this.going = null;
-    this.ran = null;
-    this.said = "";
-    this.startButton = button(label, title, () => this.start(), "primary");
-    this.stopButton = button("Stop", keeps, () => this.stop());
-    this.status = h("p", "job-status quiet");
-    this.spoken = h("p", "spoken");
-    this.spoken.setAttribute("role", "status");
-    this.trouble = trouble();
+    this.doing = doing;
+    this.startButton = button(doing.label, doing.title, () => this.start(), "primary");
+    this.stopButton = button("Stop", doing.keeps, () => this.stop());
     this.state("idle");
     lab.on(() => {
       if (!this.going) this.state("idle");
@@ -104,12 +134,14 @@ export class Job {
     });
   }
 
-  /** The buttons and what stands beside them, and below it what may have gone wrong. */
+  /** The buttons and what stands beside them, and below it what may have gone wrong.
+   *  @param {HTMLElement[]} beside */
   nodes(...beside) {
     const bar = h("div", "job-bar", this.startButton, this.stopButton, this.status, this.spoken, ...beside);
     return [bar, this.trouble.node];
   }
 
+  /** @param {"idle" | "running"} now */
   state(now) {
     const [running, known] = [now === "running", this.lab.models.length > 0]; // unknown while the page is being opened
     const { startButton, stopButton } = this;
@@ -121,7 +153,8 @@ export class Job {
     if (focused) to.focus();
   }
 
-  /** A line for the eye, and where something has begun or ended for the ear. */
+  /** A line for the eye, and where something has begun or ended for the ear.
+   *  @param {string} words */
   say(words, aloud = false) {
     this.said = words;
     if (aloud) this.spoken.textContent = words;
@@ -129,34 +162,35 @@ export class Job {
   }
 
   tell() {
-    const stale = this.ran && !this.going && this.ran !== this.key();
-    this.status.textContent = stale ? this.stale : this.said;
+    const stale = this.ran && !this.going && this.ran !== this.doing.key();
+    this.status.textContent = stale ? this.doing.stale : this.said;
   }
 
   async start() {
-    this.waits = !this.lab.models.length; // the page is still being opened
+    this.waits = !this.lab.models.length;
     if (this.going || this.waits) return;
     const going = (this.going = {});
     const alive = () => this.going === going;
-    this.ran = this.key();
+    this.ran = this.doing.key();
     this.cut = "";
     this.trouble.hide();
     this.state("running");
     this.say("The prompt is read\u2026", true);
     try {
       const [about, ids] = await Promise.all([this.lab.open(), this.lab.encode(this.lab.state.prompt)]);
-      this.cut = contextWords(about.n_ctx, ids.length, this.count());
+      this.cut = contextWords(about.n_ctx, ids.length, this.doing.count());
       this.status.title = this.cut && CONTEXT;
-      if (alive()) await this.work(alive, { about, ids });
+      if (alive()) await this.doing.work(alive, { about, ids });
       if (alive()) this.end("Done.");
     } catch (error) {
       if (!alive()) return;
       this.end("");
-      this.trouble.show(error.message, () => this.start());
+      this.trouble.show(messageOf(error), () => this.start());
     }
   }
 
-  /** More of it is there. */
+  /** More of it is there.
+   *  @param {string} word */
   goesOn(word) {
     this.say(this.line(word));
   }
@@ -165,16 +199,18 @@ export class Job {
     if (this.going) this.end("Stopped.");
   }
 
+  /** @param {string} word */
   end(word) {
     this.going = null;
     if (!word) this.ran = null;
-    this.ended(word);
+    this.doing.ended(word);
     this.state("idle");
     this.say(word && this.line(word), true);
   }
 
+  /** @param {string} word */
   line(word) {
-    return [this.progress(), word, this.cut].filter(Boolean).join(" ");
+    return [this.doing.progress(), word, this.cut].filter(Boolean).join(" ");
   }
 
   /** There was nothing. */
@@ -186,7 +222,10 @@ export class Job {
   }
 }
 
-/** What a visitor must know of the context length; nothing where all of it fits. */
+/** What a visitor must know of the context length; nothing where all of it fits.
+ *  @param {number} n_ctx
+ *  @param {number} length
+ *  @param {number} count */
 function contextWords(n_ctx, length, count) {
   if (length > n_ctx) return `The model sees the last ${number(n_ctx)} of ${number(length)} tokens.`;
   if (length + count <= n_ctx + 1) return "";
@@ -203,18 +242,21 @@ const CONTEXT =
 const UNSEEN =
   /[\p{Cc}\p{Cs}\p{Co}\p{Zl}\p{Zp}\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/gu;
 
-/** A text to be read: blanks as blanks, line ends with a sign (and as line ends where `lines`), nothing hidden. */
+/** A text to be read: blanks as blanks, line ends with a sign (and as line ends where `lines`), nothing hidden.
+ *  @param {string} text */
 export function prose(text, lines = false) {
   return text.replace(UNSEEN, (c) => (c === "\n" ? (lines ? "\u21b5\n" : "\u21b5 ") : visible(c)));
 }
 
-/** What there is to say of a token: {id, logprob (the model's own), rank, u}. */
+/** What there is to say of a token.
+ *  @param {Token} token
+ *  @param {About} about */
 export function tokenTitle(token, about) {
   const parts = [
     `\u201c${visible(about.vocabulary(token.id).bytes)}\u201d (token ${token.id})`,
     `${percent(Math.exp(token.logprob))} in the model's own distribution`,
   ];
-  if (Number.isInteger(token.rank)) parts.push(`rank ${token.rank + 1}`);
+  if (token.rank !== undefined) parts.push(`rank ${token.rank + 1}`);
   if (typeof token.u === "number") parts.push(`dart ${number(token.u, 4)}`);
   return parts.join(", ");
 }

@@ -1,11 +1,13 @@
 // Sharing: the address follows the state, a link opened restores it, and the sheet "Share" gives link, JSON and Python.
 
-import { h } from "../page/dom.js";
+import { h, messageOf } from "../page/dom.js";
 import { number } from "../page/numbers.js";
 import { button } from "../page/parts.js";
 import { extend } from "./core.js";
 import { isLink, read, write, clean } from "./link.js";
 import { receipt } from "./receipt.js";
+
+/** @import { Lab, State } from "./core.js" */
 
 const PAUSE = 400; // ms between two changes of the address: browsers refuse too many
 const LONGEST = 60_000; // characters of an address that is kept current
@@ -17,20 +19,25 @@ const MESSENGER = 2000; // characters from which some programs cut a link
 /** Gradio builds a tab when it is first opened: so the Playground has to be opened before it can be restored. */
 function openTab(tries = 400) {
   const tabs = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll('button[role="tab"]'))];
-  const tab = tabs.find((node) => node.textContent.trim() === "Playground");
+  const tab = tabs.find((node) => node.textContent?.trim() === "Playground");
   if (tab?.getAttribute("aria-selected") === "true" || tries === 0) return;
   tab?.click();
   setTimeout(openTab, 50, tries - 1);
 }
 if (isLink(location.hash)) openTab();
 
+/** @type {Partial<Record<keyof State, string>>} */
 const NAMES = { tree: "the branches", lanes: "the lanes", steps: "the steps", toy: "the nine words" };
 
-/** Take over a state from outside and say what of it was not usable. */
+/** Take over a state from outside and say what of it was not usable.
+ *  @param {Lab} lab
+ *  @param {unknown} raw
+ *  @param {string} what */
 function accept(lab, raw, what) {
   const { state, wrong } = clean(raw);
-  const missing = state.model !== undefined && lab.models.length > 0 && !lab.models.includes(state.model);
-  const [asked, now] = [state.model, lab.models.includes(lab.state.model) ? lab.state.model : lab.models[0]];
+  const asked = state.model;
+  const missing = asked !== undefined && lab.models.length > 0 && !lab.models.includes(asked);
+  const now = lab.models.includes(lab.state.model) ? lab.state.model : lab.models[0];
   if (missing) {
     state.model = now;
     delete state.tree; // its ids mean other words to another model
@@ -49,25 +56,30 @@ function accept(lab, raw, what) {
   lab.say(faults.length ? `${what} was opened. ${faults.join(" ")}` : "", ...(faults.length ? [lab.dismiss()] : []));
 }
 
-/** Open a link's part behind "#". */
+/** Open a link's part behind "#".
+ *  @param {Lab} lab
+ *  @param {string} link */
 async function open(lab, link) {
   try {
     const payload = await read(link);
     if (payload.state) accept(lab, payload.state, "The link");
     if (payload.present) await lab.present?.(payload.present);
   } catch (error) {
-    lab.say(error.message, lab.dismiss());
+    lab.say(messageOf(error), lab.dismiss());
   }
 }
 
 // The address follows ------------------------------------------------------------------------------------------------
 
 class Address {
+  touched = false; // a visitor has used the Playground: before that, the address stays as it was opened
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  timer = undefined;
+  turn = 0; // compressing takes time: only the last one counts
+
+  /** @param {Lab} lab */
   constructor(lab) {
     this.lab = lab;
-    this.touched = false; // a visitor has used the Playground: before that, the address stays as it was opened
-    this.timer = 0;
-    this.turn = 0; // compressing takes time: only the last one counts
     for (const type of ["pointerdown", "keydown", "input", "drop"]) {
       lab.root.addEventListener(type, () => (this.touched = true), { capture: true, passive: true });
     }
@@ -76,11 +88,11 @@ class Address {
 
   later() {
     if (!this.touched) return;
-    this.timer ||= setTimeout(() => this.write(), PAUSE);
+    this.timer ??= setTimeout(() => this.write(), PAUSE);
   }
 
   async write() {
-    this.timer = 0;
+    this.timer = undefined;
     const turn = ++this.turn;
     const link = await write({ state: this.lab.state });
     if (turn !== this.turn || link.length > LONGEST || link === location.hash) return;
@@ -90,9 +102,11 @@ class Address {
 
 // The sheet ----------------------------------------------------------------------------------------------------------
 
-/** Without what stands behind "?": that is the visitor's own (the theme, a key of the host). */
+/** Without what stands behind "?": that is the visitor's own (the theme, a key of the host).
+ *  @param {string} link */
 export const address = (link) => `${location.origin}${location.pathname}${link}`;
 
+/** @param {string} name @param {string} text @param {string} type */
 export function download(name, text, type) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type }));
@@ -101,18 +115,21 @@ export function download(name, text, type) {
   setTimeout(URL.revokeObjectURL, 10_000, link.href);
 }
 
-/** Where there is no clipboard, the text is selected, ready to be copied. */
+/** Where there is no clipboard, the text is selected, ready to be copied.
+ *  @param {HTMLElement} node
+ *  @param {string} text */
 async function copy(node, text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    if (node.select) node.select();
-    else getSelection().selectAllChildren(node);
+    if (node instanceof HTMLInputElement) node.select();
+    else getSelection()?.selectAllChildren(node);
     return document.execCommand("copy");
   }
 }
 
+/** @param {HTMLElement} node @param {() => string} text @param {string} title */
 export function copyButton(node, text, title) {
   const label = "Copy";
   const made = button(label, title, async () => {
@@ -122,7 +139,12 @@ export function copyButton(node, text, title) {
   return made;
 }
 
-/** A part of the sheet: heading, what it is for, the text, buttons. */
+/** A part of the sheet: heading, what it is for, the text, buttons.
+ *  @param {string} name
+ *  @param {string} title
+ *  @param {string} words
+ *  @param {HTMLElement} node
+ *  @param {HTMLElement[]} buttons */
 function part(name, title, words, node, ...buttons) {
   const heading = h("h3", "", title);
   heading.id = `lab-share-${name}`;
@@ -139,6 +161,7 @@ function part(name, title, words, node, ...buttons) {
   return section;
 }
 
+/** @param {string} text */
 function code(text) {
   const node = h("pre", "lab-sheet-code", text);
   node.tabIndex = 0; // it scrolls
@@ -148,6 +171,7 @@ function code(text) {
   return node;
 }
 
+/** @param {string} link */
 function linkPart(link) {
   const node = h("input", "lab-sheet-link");
   node.readOnly = true;
@@ -168,6 +192,7 @@ function linkPart(link) {
   );
 }
 
+/** @param {Lab} lab */
 function receiptPart(lab) {
   const { title, code: text, first = "the tokens' ids" } = receipt(lab);
   const node = code(text.length > SHOWN ? `${text.slice(0, SHOWN)}\n# (the whole of it: Copy or Download)` : text);
@@ -183,6 +208,7 @@ function receiptPart(lab) {
   );
 }
 
+/** @param {Lab} lab @param {() => void} close */
 function jsonPart(lab, close) {
   const text = JSON.stringify({ state: lab.state }, null, 1);
   const node = code(text.length > SHOWN ? `${text.slice(0, SHOWN)}\n(the whole of it: Copy or Download)` : text);
@@ -192,9 +218,9 @@ function jsonPart(lab, close) {
   const input = h("input", "");
   Object.assign(input, { type: "file", accept: ".json,application/json", hidden: true });
   input.addEventListener("change", async () => {
-    const [file] = input.files;
+    const file = input.files?.[0];
     close();
-    await openFile(lab, file);
+    if (file) await openFile(lab, file);
   });
   const load = button("Open a JSON file", "Restore the state from such a file", () => input.click());
   return part(
@@ -209,6 +235,7 @@ function jsonPart(lab, close) {
   );
 }
 
+/** @param {Lab} lab @param {File} file */
 async function openFile(lab, file) {
   try {
     if (file.size > 4_000_000) throw new Error();
@@ -220,6 +247,7 @@ async function openFile(lab, file) {
   }
 }
 
+/** @param {Lab} lab @param {HTMLElement} opener */
 async function openSheet(lab, opener) {
   const sheet = h("dialog", "lab-sheet");
   const close = () => sheet.close();
@@ -242,7 +270,6 @@ extend((lab) => {
     openSheet(lab, share),
   );
   lab.tools.append(share);
-  lab.dismiss = () => button("OK", "Dismiss this message", () => lab.say());
   lab.address = new Address(lab);
   let given = location.hash; // as the page was opened: soon the address says what the visitor does
   lab.on((changed) => {

@@ -4,19 +4,32 @@ import { h } from "../page/dom.js";
 import { button } from "../page/parts.js";
 import { STEPS, holds, isOn } from "./steps.js";
 
+/** @import { Lab, State } from "./core.js" */
+/** @import { StepName } from "./steps.js" */
+
+/** @typedef {(name: StepName, by: number) => void} Move change the place of a step */
+
+/** @param {number} from @param {number} to @param {number} by */
 const range = (from, to, by) =>
   Array.from({ length: Math.round((to - from) / by) + 1 }, (_, i) => +(from + i * by).toFixed(6));
 
-/** Every whole number to 30, then in growing strides to V, then off. */
+/** Every whole number to 30, then in growing strides to V, then off.
+ *  @param {number} V */
 function counts(V) {
   const values = [];
   for (let k = 1; k < V; k = k < 30 ? k + 1 : Math.round(k * 1.06)) values.push(k);
   return [...values, V, 0];
 }
 
-/** What a step's slider stands on, from left to right, with a vocabulary of V tokens. */
-const valuesOf = (name, V) => (STEPS[name].slider ? range(...STEPS[name].slider) : counts(V));
+/** What a step's slider stands on, from left to right, with a vocabulary of V tokens.
+ *  @param {StepName} name
+ *  @param {number} V */
+function valuesOf(name, V) {
+  const { slider } = STEPS[name];
+  return slider ? range(...slider) : counts(V);
+}
 
+/** @param {string} type @param {string} label */
 function input(type, label, className = "") {
   const node = h("input", className);
   node.type = type;
@@ -25,7 +38,11 @@ function input(type, label, className = "") {
 }
 
 export class StepControl {
-  /** `move(name, by)` changes its place. */
+  box = Object.assign(h("input"), { type: "checkbox" });
+  /** @type {number[]} what the slider stands on */
+  values = [];
+
+  /** @param {Lab} lab @param {StepName} name @param {Move} move */
   constructor(lab, name, move) {
     const { label, title, on } = STEPS[name];
     this.lab = lab;
@@ -35,8 +52,6 @@ export class StepControl {
     this.slider.min = "0";
     this.value = input("number", `${label}, value`, "value");
     this.value.step = "any";
-    this.box = h("input");
-    this.box.type = "checkbox";
     this.handle = button("", `Move ${label}: drag it, or press the arrow keys`, () => {}, "handle");
     this.handle.setAttribute("aria-label", `Move ${label}`);
     const up = button("\u2191", `${label} one step earlier (Alt and arrow up)`, () => move(name, -1), "small");
@@ -51,6 +66,7 @@ export class StepControl {
     this.open(1024);
   }
 
+  /** @param {Move} move */
   listen(move) {
     const { name, value } = this;
     this.slider.addEventListener("input", () => this.set(this.values[Number(this.slider.value)]));
@@ -66,18 +82,20 @@ export class StepControl {
       this.show(this.lab.state);
     });
     this.item.addEventListener("keydown", (event) => {
-      const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+      const by = event.key === "ArrowUp" ? -1 : event.key === "ArrowDown" ? 1 : 0;
       if (!by || !(event.altKey || event.target === this.handle)) return;
       event.preventDefault();
       move(name, by);
     });
   }
 
+  /** @param {number} x */
   set(x) {
     const { name } = this;
     this.lab.set({ steps: this.lab.state.steps.map((step) => (step.name === name ? { name, value: x } : step)) });
   }
 
+  /** @param {State} state */
   show(state) {
     const { name, value } = this;
     const x = state.steps.find((step) => step.name === name)?.value ?? STEPS[name].off;
@@ -91,7 +109,9 @@ export class StepControl {
     this.item.classList.toggle("left-out", state.greedy && name !== "repetition_penalty");
   }
 
-  /** Where on the slider a value stands, or the value nearest to it; top-k is off at the end. */
+  /** Where on the slider a value stands, or the value nearest to it; top-k is off at the end.
+   *  @param {number} x
+   *  @param {boolean} on */
   placeOf(x, on) {
     const { values } = this;
     let nearest = values.length - 1;
@@ -100,7 +120,8 @@ export class StepControl {
     return nearest;
   }
 
-  /** The slider of top-k ends at the vocabulary. */
+  /** The slider of top-k ends at the vocabulary.
+   *  @param {number} V */
   open(V) {
     this.values = valuesOf(this.name, V);
     this.slider.max = String(this.values.length - 1);

@@ -7,6 +7,27 @@
 const SMALLEST = 1e-9;
 const LARGEST = 1e9;
 
+/** @typedef {"repetition_penalty" | "temperature" | "top_k" | "top_p" | "min_p"} StepName */
+/** @typedef {{ name: StepName, value: number }} Setting a step of a chain */
+/** @typedef {[low: number, high: number, stride: number]} Range */
+
+/** What is known of a step.
+ *  @typedef {{
+ *    label: string,
+ *    title: string,
+ *    rule: string,
+ *    off: number,
+ *    low: number,
+ *    high: number,
+ *    open: boolean,
+ *    whole: boolean,
+ *    greedy: number | null,
+ *    on: number,
+ *    slider: Range | null,
+ *    scene: Range,
+ *  }} StepKind */
+
+/** @type {Record<StepName, StepKind>} */
 export const STEPS = {
   repetition_penalty: {
     label: "Repetition penalty",
@@ -49,10 +70,16 @@ export const STEPS = {
   },
 };
 
-export const STEP_NAMES = Object.keys(STEPS);
-export const isStepName = (name) => Object.hasOwn(STEPS, name);
+export const STEP_NAMES = /** @type {StepName[]} */ (Object.keys(STEPS));
 
-/** Whether the step can be set to this. */
+/** @param {unknown} name
+ *  @returns {name is StepName} */
+export const isStepName = (name) => typeof name === "string" && Object.hasOwn(STEPS, name);
+
+/** Whether the step can be set to this.
+ *  @param {StepName} name
+ *  @param {unknown} x
+ *  @returns {x is number} */
 export function holds(name, x) {
   const { low, high, open, whole, greedy } = STEPS[name];
   if (typeof x !== "number" || !Number.isFinite(x)) return false;
@@ -60,7 +87,9 @@ export function holds(name, x) {
   return x <= high && (open ? x > low : x >= low) && (!whole || Number.isInteger(x));
 }
 
-/** The possible value that is nearest, or nearly so; off for what is no number. */
+/** The possible value that is nearest, or nearly so; off for what is no number.
+ *  @param {StepName} name
+ *  @param {unknown} x */
 export function nearest(name, x) {
   const { low, high, open, whole, greedy, off } = STEPS[name];
   if (holds(name, x)) return x;
@@ -71,20 +100,26 @@ export function nearest(name, x) {
 
 // Chains: lists of {name, value} --------------------------------------------------------------------------------------
 
+/** @param {Setting} step */
 export const isOn = ({ name, value }) => value !== STEPS[name].off;
 
-/** The steps that do something, in their order. */
+/** The steps that do something, in their order.
+ *  @param {Setting[]} steps */
 export const active = (steps) => steps.filter(isOn);
 
+/** @param {StepName} name */
 const off = (name) => ({ name, value: STEPS[name].off });
 
-/** All five in the usual order, from {name: value}; what is not named is off. */
+/** All five in the usual order, from {name: value}; what is not named is off.
+ *  @param {Partial<Record<StepName, number>>} values */
 export const chainOf = (values) => STEP_NAMES.map((name) => ({ name, value: values[name] ?? STEPS[name].off }));
 
-/** Those that a chain does not name, off. */
+/** Those that a chain does not name, off.
+ *  @param {Setting[]} steps */
 export const missing = (steps) => STEP_NAMES.filter((name) => !steps.some((step) => step.name === name)).map(off);
 
-/** All five: those of `steps` in their order, the others, off, where they would stand between them. */
+/** All five: those of `steps` in their order, the others, off, where they would stand between them.
+ *  @param {Setting[]} steps */
 export function wholeChain(steps) {
   const all = steps.map(({ name, value }) => ({ name, value }));
   for (const step of missing(steps)) {
@@ -94,8 +129,11 @@ export function wholeChain(steps) {
   return all;
 }
 
-/** What is obeyed of a chain: with greedy decoding only the repetition penalty applies. */
+/** What is obeyed of a chain: with greedy decoding only the repetition penalty applies.
+ *  @param {Setting[]} steps
+ *  @param {boolean} greedy */
 export const obeyed = (steps, greedy) => (greedy ? steps.filter(({ name }) => name === "repetition_penalty") : steps);
 
-/** Whether a chain decodes greedily of itself: by temperature 0. */
+/** Whether a chain decodes greedily of itself: by temperature 0.
+ *  @param {Setting[]} steps */
 export const isGreedy = (steps) => steps.some(({ name, value }) => value === STEPS[name].greedy);

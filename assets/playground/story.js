@@ -6,41 +6,63 @@
 //   await story.view(at);         // one position: {row, u, context, about, chosen, before}; at: a node of the tree or
 //   NEXT
 
+import { messageOf } from "../page/dom.js";
 import { dart } from "./darts.js";
 import { stagesOf } from "./dist.js";
+import { lastOf } from "./sampler.js";
 import { Tree } from "./tree.js";
+
+/** @import { Scores } from "../page/protocol.js" */
+/** @import { About, Change, Lab } from "./core.js" */
+/** @import { Stage } from "./sampler.js" */
+/** @import { Numbers, TreeJSON, Way } from "./tree.js" */
+
+/** One position: its row of logits, its dart, the tokens before it, the token that is there, the node before it.
+ *  @typedef {{
+ *    row: Float32Array, u: number, context: number[], about: About, chosen: number | null, before: number,
+ *  }} View */
+/** @typedef {{ row: Float32Array, darts: Map<number, number> }} Row a row of logits, and its darts by seed */
 
 export const NEXT = -2; // the place behind the text
 const ROWS = 12; // kept
 const TEXTS = 20; // prompts whose branches are kept while the page is open
 
 export class Story {
+  /** @type {About | null} of the model */
+  about = null;
+  /** @type {number[]} */
+  promptIds = [];
+  tree = new Tree();
+  ready = false; // about and promptIds belong to the model and the prompt
+  fault = ""; // a sentence where lab.state.tree could not be read
+  /** @type {string | null} model and prompt that the tree belongs to */
+  source = null;
+  /** @type {Map<string, TreeJSON>} trees by their sources */
+  forest = new Map();
+  /** @type {Map<number, Row>} by the node before the position */
+  rows = new Map();
+  publishing = false;
+  opening = 0;
+
+  /** @param {Lab} lab */
   constructor(lab) {
     this.lab = lab;
-    this.about = null; // of the model, as lab.open() gives it
-    this.promptIds = [];
-    this.tree = new Tree();
-    this.ready = false; // about and promptIds belong to the model and the prompt
-    this.fault = ""; // a sentence where lab.state.tree could not be read
-    this.source = null; // model and prompt that the tree belongs to
-    this.forest = new Map(); // source -> JSON of its tree
-    this.rows = new Map(); // node before the position -> {row, darts: Map(seed -> u)}
-    this.publishing = false;
-    this.opening = 0;
   }
 
-  /** After a change of the state: whether another text begins (other model, other prompt, a tree from elsewhere). */
+  /** After a change of the state: whether another text begins (other model, other prompt, a tree from elsewhere).
+   *  @param {Change[]} changed */
   follow(changed) {
     const { state } = this.lab;
     const source = `${state.model}\n${state.prompt}`;
-    const given = (changed.includes("tree") && !this.publishing) || this.source === null;
-    if (source === this.source && !given) return false;
+    const before = this.source;
+    const given = changed.includes("tree") && !this.publishing;
+    if (source === before && !given) return false;
     this.fault = "";
     this.ready = false;
-    if (given) this.adopt(state.tree);
+    if (given || before === null) this.adopt(state.tree);
     else {
-      if (this.tree.nodes.length) this.forest.set(this.source, this.tree.toJSON());
-      if (this.forest.size > TEXTS) this.forest.delete(this.forest.keys().next().value);
+      if (this.tree.nodes.length) this.forest.set(before, this.tree.toJSON());
+      for (const oldest of this.forest.keys()) if (this.forest.size > TEXTS) this.forest.delete(oldest);
       this.tree = Tree.from(this.forest.get(source));
     }
     this.source = source;
@@ -48,12 +70,13 @@ export class Story {
     return true;
   }
 
+  /** @param {TreeJSON} json */
   adopt(json) {
     try {
-      this.tree = Tree.from(json ?? undefined);
+      this.tree = Tree.from(json);
     } catch (error) {
       this.tree = new Tree();
-      this.fault = error.message;
+      this.fault = messageOf(error);
     }
   }
 
@@ -74,16 +97,19 @@ export class Story {
     this.publishing = false;
   }
 
-  /** What the next token would be drawn with. */
+  /** What the next token would be drawn with.
+   *  @returns {Way} */
   get settings() {
     return { steps: this.lab.steps, greedy: this.lab.state.greedy, seed: this.lab.state.seed };
   }
 
-  /** The settings a token was drawn with; null for the next one and for those put by hand. */
+  /** The settings a token was drawn with; null for the next one and for those put by hand.
+   *  @param {number} at */
   wayOf(at) {
     return at === NEXT || this.tree.nodes[at].way < 0 ? null : this.tree.ways[this.tree.nodes[at].way];
   }
 
+  /** @param {number} at */
   before(at) {
     return at === NEXT ? this.tree.leaf : this.tree.nodes[at].parent;
   }
@@ -92,49 +118,62 @@ export class Story {
     return [...this.promptIds, ...this.tree.ids(leaf)];
   }
 
+  /** One position, as soon as its row has come.
+   *  @param {number} at
+   *  @returns {Promise<View>} */
   async view(at) {
     const [before, seed] = [this.before(at), this.wayOf(at)?.seed ?? this.lab.state.seed];
     const context = this.ids(before);
-    const { about } = this;
     const chosen = at === NEXT ? null : this.tree.nodes[at].id;
-    const { row, darts } = await this.rowBehind(before, context, seed);
-    return { row, u: darts.get(seed), context, about, chosen, before };
+    const [about, { row, u }] = await Promise.all([
+      this.about ?? this.lab.open(),
+      this.rowBehind(before, context, seed),
+    ]);
+    return { row, u, context, about, chosen, before };
   }
 
+  /** @param {number} node @param {number[]} context @param {number} seed */
   async rowBehind(node, context, seed) {
     const { rows } = this; // a late answer must not get among those of another text
-    if (rows.get(node)?.darts.has(seed)) return rows.get(node);
+    const there = rows.get(node);
+    const known = there?.darts.get(seed);
+    if (there && known !== undefined) return { row: there.row, u: known };
     const { row, dart: u } = await this.lab.row(context, this.lab.state.model, seed);
     const entry = rows.get(node) ?? { row, darts: new Map() };
     entry.darts.set(seed, u);
     rows.delete(node);
     rows.set(node, entry);
-    if (rows.size > ROWS) rows.delete(rows.keys().next().value);
-    return entry;
+    for (const oldest of rows.keys()) if (rows.size > ROWS) rows.delete(oldest);
+    return { row: entry.row, u };
   }
 
-  /** The token that the dart of a view hits (the first one if greedy), put behind the text; its node. */
+  /** The token that the dart of a view hits (the first one if greedy), put behind the text; its node.
+   *  @param {View} view */
   drawFrom(view) {
     const stages = stagesOf(view, this.lab.state);
-    const greedy = stages.at(-1).name === "greedy";
-    const id = greedy ? stages.at(-1).idAt(0) : dart(stages, view.u).id;
+    const last = lastOf(stages);
+    const id = last.name === "greedy" ? last.idAt(0) : dart(stages, view.u).id;
     this.tree.leaf = this.tree.add(this.tree.leaf, id, this.tree.way(this.settings), numbersOf(stages[0], id));
     return this.tree.leaf;
   }
 
-  /** Put a token of the view's distribution at its position by hand; its node. */
-  put(before, view, id) {
+  /** Put a token of the view's distribution at its position by hand; its node.
+   *  @param {View} view
+   *  @param {number} id */
+  put(view, id) {
     const [model] = stagesOf(view, this.lab.state);
-    return this.tree.add(before, id, -1, numbersOf(model, id));
+    return this.tree.add(view.before, id, -1, numbersOf(model, id));
   }
 
+  /** @param {number} leaf */
   remove(leaf) {
     this.tree.remove(leaf);
     this.rows = new Map();
   }
 
   /** Ask what the model thinks of tokens that it has not written itself here (of a link, or put by hand); told(): some
-   *  are known. Where the server does not answer they stay unknown. */
+   *  are known. Where the server does not answer they stay unknown.
+   *  @param {() => void} told */
   async score(told) {
     const { tree, promptIds, lab } = this;
     const { nodes } = tree;
@@ -144,7 +183,7 @@ export class Story {
         const unknown = path.findIndex((at) => !nodes[at].numbers);
         if (unknown < 0) break;
         const request = { model: lab.state.model, ids: this.ids(leaf), first: promptIds.length + unknown };
-        const { scores } = await lab.ask("score", request).catch(() => ({ scores: [] }));
+        const { scores } = await lab.ask("score", request).catch(() => /** @type {Scores} */ ({ scores: [] }));
         if (!scores.length || tree !== this.tree || nodes !== tree.nodes || !this.ready) return;
         scores.forEach(
           ([logprob, rank, entropy], i) => (nodes[path[unknown + i]].numbers ??= { logprob, rank, entropy }),
@@ -155,4 +194,6 @@ export class Story {
   }
 }
 
+/** @param {Stage} model @param {number} id
+ *  @returns {Numbers} */
 const numbersOf = (model, id) => ({ logprob: model.logprob(id), rank: model.rank(id), entropy: model.entropy });

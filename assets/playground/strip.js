@@ -6,6 +6,9 @@ import { h, setText } from "../page/dom.js";
 import { number, percent } from "../page/numbers.js";
 import { shade } from "../page/parts.js";
 import { bar, dart } from "./darts.js";
+import { lastOf } from "./sampler.js";
+
+/** @import { Stage } from "./sampler.js" */
 
 const PARTS = 60; // of the bar; what follows is one part
 
@@ -23,12 +26,16 @@ export function dartStrip() {
   let width = 800;
   new ResizeObserver(([entry]) => (width = entry.contentRect.width || width)).observe(wall);
 
+  /** @param {Stage[]} stages
+   *  @param {number} u
+   *  @param {(id: number) => string} nameOf
+   *  @param {{ greedy: boolean, chosen: number | null }} how */
   function draw(stages, u, nameOf, { greedy, chosen }) {
     const found = bar(stages, PARTS);
-    const hit = greedy ? { id: stages.at(-1).idAt(0), rank: 0, from: 0, to: 1 } : dart(stages, u);
+    const hit = greedy ? { id: lastOf(stages).idAt(0), rank: 0, from: 0, to: 1 } : dart(stages, u);
     found.forEach(({ id, from, to }, i) => paint(parts[i], id, from, to, id === hit.id));
     for (let i = found.length; i < PARTS; i++) parts[i].hidden = true;
-    const rest = found.length ? found.at(-1).to : 0;
+    const rest = found.at(-1)?.to ?? 0;
     paint(parts[PARTS], null, rest, 1, hit.rank >= found.length);
     parts[PARTS].hidden = rest > 1 - 1e-9;
 
@@ -46,14 +53,18 @@ export function dartStrip() {
     wall.setAttribute("aria-label", now);
     return hit.id;
 
+    /** @param {HTMLElement} part
+     *  @param {number | null} id
+     *  @param {number} from
+     *  @param {number} to
+     *  @param {boolean} struck */
     function paint(part, id, from, to, struck) {
       const share = to - from;
-      const wide = id !== null && share * width > 14;
       part.hidden = false;
       part.style.left = `${100 * from}%`;
       part.style.width = `${100 * share}%`;
       part.className = `part shade-${id === null ? 0 : shade("probability", share)}${struck ? " hit" : ""}`;
-      setText(part, wide ? nameOf(id) : "");
+      setText(part, id !== null && share * width > 14 ? nameOf(id) : "");
     }
   }
 

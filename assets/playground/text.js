@@ -4,34 +4,49 @@
 //   const text = new TextView({ choose(node), enter() });   // node: its index in the tree, or NEXT; enter: to its bars
 //   text.show(prompt, tree, about); text.append(nodes); text.select(node); text.recolour();
 
-import { h, within } from "../page/dom.js";
+import { h, set, within } from "../page/dom.js";
 import { percent, number } from "../page/numbers.js";
 import { shade } from "../page/parts.js";
 import { visible } from "../page/visible.js";
 import { NEXT } from "./story.js";
+import { Tree } from "./tree.js";
 
+/** @import { About, Colour } from "./core.js" */
+/** @import { TreeNode } from "./tree.js" */
+
+/** @type {Colour[]} */
 export const COLOURS = ["probability", "rank", "entropy", "nothing"];
 
+/** @param {string} name */
+export const colourOf = (name) => COLOURS.find((one) => one === name) ?? COLOURS[0];
+
+/** @param {HTMLElement} span */
 const nodeOf = (span) => (span.id === "lab-token-next" ? NEXT : Number(span.dataset.node));
 
 export class TextView {
+  prompt = h("span", "prompt");
+  next = nextToken();
+  list = h("span", "written", this.next);
+  node = h("div", "text", this.prompt, this.list);
+  tree = new Tree();
+  /** @type {About | null} */
+  about = null;
+  decoder = newDecoder();
+  spans = new Map([[NEXT, this.next]]); // node -> element
+  chosen = this.next;
+
+  /** @param {{ choose: (node: number) => void, enter: () => void }} acts */
   constructor({ choose, enter }) {
-    this.prompt = h("span", "prompt");
-    this.next = nextToken();
-    this.list = h("span", "written", this.next);
-    this.list.setAttribute("role", "listbox");
-    this.list.setAttribute("aria-label", "Tokens written; arrow keys choose one");
-    this.list.setAttribute("aria-orientation", "horizontal");
-    this.list.tabIndex = 0;
-    this.node = h("div", "text", this.prompt, this.list);
-    this.tree = null;
-    this.about = null;
-    this.decoder = null;
-    this.spans = new Map([[NEXT, this.next]]); // node -> element
-    this.chosen = NEXT;
+    set(this.list, {
+      role: "listbox",
+      "aria-label": "Tokens written; arrow keys choose one",
+      "aria-orientation": "horizontal",
+      tabindex: 0,
+    });
     this.listen(choose, enter);
   }
 
+  /** @param {(node: number) => void} choose @param {() => void} enter */
   listen(choose, enter) {
     this.list.addEventListener("click", (event) => {
       const span = within(event, ".tok");
@@ -47,15 +62,17 @@ export class TextView {
       if (event.key === "Enter") enter();
       if (to === undefined) return;
       event.preventDefault();
-      if (to) choose(nodeOf(to));
-      this.spans.get(this.chosen).scrollIntoView({ block: "nearest" });
+      if (to instanceof HTMLElement) choose(nodeOf(to));
+      this.chosen.scrollIntoView({ block: "nearest" });
     });
   }
 
-  /** Where a key leads: an element, null for nowhere; undefined for other keys. */
+  /** Where a key leads: an element, null for nowhere; undefined for other keys.
+   *  @param {string} key */
   target(key) {
-    const at = this.spans.get(this.chosen);
-    return {
+    const at = this.chosen;
+    /** @type {Record<string, Element | null>} */
+    const targets = {
       ArrowLeft: at.previousElementSibling,
       ArrowUp: at.previousElementSibling,
       ArrowRight: at.nextElementSibling,
@@ -63,26 +80,29 @@ export class TextView {
       Home: this.list.firstElementChild,
       End: this.next,
       Escape: this.next,
-    }[key];
+    };
+    return targets[key];
   }
 
-  /** What is known of a token, in words. */
+  /** What is known of a token, in words.
+   *  @param {number} at */
   words(at) {
     const { id, way, numbers } = this.tree.nodes[at];
-    const token = `${visible(this.about.vocabulary(id).bytes)}, id ${id}, ${way < 0 ? "inserted by hand" : "sampled"}`;
+    const bytes = this.about?.vocabulary(id).bytes ?? "";
+    const token = `${visible(bytes)}, id ${id}, ${way < 0 ? "inserted by hand" : "sampled"}`;
     if (!numbers) return token;
     const given = `${percent(Math.exp(numbers.logprob))}, rank ${number(numbers.rank + 1)}`;
     return `${token}. The model gave it ${given}; entropy ${number(numbers.entropy, 2)} nats`;
   }
 
-  part(at) {
+  /** @param {number} at @param {About} about */
+  part(at, about) {
     const { id, way } = this.tree.nodes[at];
-    const { bytes } = this.about.vocabulary(id);
-    const ends = id === this.about.end_of_text;
+    const { bytes } = about.vocabulary(id);
+    const ends = id === about.end_of_text;
     const piece = ends ? "<|endoftext|>" : this.decoder.decode(bytes, { stream: true });
     const span = option(`lab-token-${at}`);
-    span.dataset.node = at;
-    span.dataset.id = id;
+    Object.assign(span.dataset, { node: at, id });
     if (way < 0) span.dataset.by = "hand";
     if (ends) span.dataset.end = "";
     if (!piece) span.dataset.part = ""; // its character is not whole yet
@@ -91,12 +111,14 @@ export class TextView {
     return span;
   }
 
+  /** @param {number[]} nodes */
   append(nodes) {
-    const { node } = this;
+    const { node, about } = this;
+    if (!about) return;
     const atEnd = node.scrollTop + node.clientHeight >= node.scrollHeight - 40;
     const fresh = document.createDocumentFragment();
     for (const at of nodes) {
-      const span = this.part(at);
+      const span = this.part(at, about);
       colour(span, this.tree.nodes[at]);
       this.spans.set(at, span);
       fresh.append(span);
@@ -105,21 +127,21 @@ export class TextView {
     if (atEnd) node.scrollTop = node.scrollHeight;
   }
 
+  /** @param {number} at */
   select(at) {
-    const before = this.spans.get(this.chosen);
-    before?.setAttribute("aria-selected", "false");
-    before?.classList.remove("selected");
-    this.chosen = this.spans.has(at) ? at : NEXT;
-    const span = this.spans.get(this.chosen);
-    span.setAttribute("aria-selected", "true");
-    span.classList.add("selected");
-    this.list.setAttribute("aria-activedescendant", span.id);
+    this.chosen.setAttribute("aria-selected", "false");
+    this.chosen.classList.remove("selected");
+    this.chosen = this.spans.get(at) ?? this.next;
+    this.chosen.setAttribute("aria-selected", "true");
+    this.chosen.classList.add("selected");
+    this.list.setAttribute("aria-activedescendant", this.chosen.id);
   }
 
+  /** @param {string} words @param {Tree} tree @param {About | null} about */
   show(words, tree, about) {
     this.tree = tree;
     this.about = about;
-    this.decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+    this.decoder = newDecoder();
     this.prompt.textContent = words || "<|endoftext|>";
     this.prompt.classList.toggle("empty", !words);
     this.prompt.title = words ? "" : "Without a prompt, writing starts from this token";
@@ -134,6 +156,9 @@ export class TextView {
   }
 }
 
+const newDecoder = () => new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** @param {string} id */
 function option(id) {
   const span = h("span", "tok");
   span.id = id;
@@ -150,12 +175,14 @@ function nextToken() {
   return span;
 }
 
-/** The classes say all three colours; the text's data-colour says which is seen. */
+/** The classes say all three colours; the text's data-colour says which is seen.
+ *  @param {HTMLElement} span
+ *  @param {TreeNode} node */
 function colour(span, { numbers }) {
   if (!numbers) return;
   const { logprob, rank, entropy } = numbers;
   const steps = [shade("probability", Math.exp(logprob)), shade("rank", rank), shade("entropy", entropy)];
   const selected = span.classList.contains("selected") ? " selected" : "";
   span.className = `tok p${steps[0]} r${steps[1]} e${steps[2]}${selected}`;
-  span.dataset.p = Math.exp(logprob);
+  span.dataset.p = String(Math.exp(logprob));
 }

@@ -4,8 +4,12 @@ import { h } from "../page/dom.js";
 import { number } from "../page/numbers.js";
 import { button } from "../page/parts.js";
 
+/** @import { Lab } from "./core.js" */
+
 const AUTOPLAY = "One token after another, each with its distribution; you can move the sliders meanwhile";
 
+/** @param {Lab} lab
+ *  @param {Record<"write" | "stop" | "one" | "autoplay" | "over", () => void>} acts */
 export function toolbar(lab, { write, stop, one, autoplay, over }) {
   const writeButton = button("Write", "Continue from the end of the text", write, "primary");
   const stopButton = button("Stop", "Stop writing; the text is kept", stop);
@@ -20,7 +24,9 @@ export function toolbar(lab, { write, stop, one, autoplay, over }) {
   const auto = h("span", "row auto", autoButton, pace, words);
   return {
     node: h("div", "row toolbar", writeButton, stopButton, oneButton, auto, overButton),
-    /** `state`: "idle", "waiting" (for the model) or "writing"; `playing`: by itself, token by token. */
+    /** `state`: "idle", "waiting" (for the model) or "writing"; `playing`: by itself, token by token.
+     *  @param {"idle" | "waiting" | "writing"} state
+     *  @param {boolean} playing */
     show(state, playing) {
       for (const node of [writeButton, oneButton, overButton]) node.disabled = state !== "idle";
       stopButton.disabled = state === "idle";

@@ -4,12 +4,17 @@
 // assets/playground/sampler.js computes the bars; the 1,000 single draws come from the server, which draws with
 // torch.multinomial and the seed 123 as the book does, so that its printed counts come out exactly.
 
-import { h } from "../page/dom.js";
+import { h, messageOf, set } from "../page/dom.js";
 import { percent, number } from "../page/numbers.js";
 import { button, trouble as troubleLine } from "../page/parts.js";
 import { addPanel } from "./core.js";
 import * as darts from "./darts.js";
-import { trace } from "./sampler.js";
+import { lastOf, trace } from "./sampler.js";
+
+/** @import { Lab, Toy } from "./core.js" */
+
+/** @typedef {ReturnType<typeof compute>} Result */
+/** @typedef {ReturnType<typeof wordRow>} WordRow */
 
 export const WORDS = ["closer", "every", "effort", "forward", "inches", "moves", "pizza", "toward", "you"];
 export const LOGITS = [4.51, 0.89, -1.9, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79];
@@ -18,7 +23,8 @@ export const DRAWS = 1000;
 export const SEED = 123;
 const row = new Float32Array(LOGITS);
 
-/** Everything to be shown of {temperature, top_k, u}: per word raw, final; the parts of the bar; the word hit. */
+/** Everything to be shown of {temperature, top_k, u}: per word raw, final; the parts of the bar; the word hit.
+ *  @param {Pick<Toy, "temperature" | "top_k" | "u">} toy */
 export function compute({ temperature, top_k, u }) {
   const stages = trace(
     row,
@@ -31,34 +37,41 @@ export function compute({ temperature, top_k, u }) {
   const words = WORDS.map((word, id) => ({
     word,
     raw: stages[0].probability(id),
-    final: stages.at(-1).probability(id),
-    kept: stages.at(-1).rank(id) >= 0,
+    final: lastOf(stages).probability(id),
+    kept: lastOf(stages).rank(id) >= 0,
   }));
   const [parts, hit] = [darts.bar(stages, WORDS.length), darts.dart(stages, u)];
-  return { words, parts, hit, perplexity: stages.at(-1).perplexity };
+  return { words, parts, hit, perplexity: lastOf(stages).perplexity };
 }
 
+/** @param {Lab} lab @param {Partial<Toy>} patch */
 const change = (lab, patch) => lab.set({ toy: { ...lab.state.toy, ...patch } });
 
 // What can be turned -------------------------------------------------------------------------------------------------
 
+/** @param {string} label
+ *  @param {string} title
+ *  @param {{ id: string, min: number, max: number, step: number }} attributes
+ *  @param {(x: number) => string} say
+ *  @param {(x: number) => void} onInput */
 function slider(label, title, attributes, say, onInput) {
-  const input = h("input", "");
-  Object.entries({ type: "range", ...attributes }).forEach(([name, value]) => input.setAttribute(name, value));
+  const input = set(h("input", ""), { type: "range", ...attributes });
   const value = h("output", "toy-value");
   const name = h("label", "toy-label", label);
   name.htmlFor = input.id = `toy-${attributes.id}`;
   const node = h("div", "toy-slider", name, value, input);
   node.title = title;
   input.addEventListener("input", () => onInput(Number(input.value)));
+  /** @param {number} x */
   const show = (x) => {
-    if (Number(input.value) !== x) input.value = x;
+    if (Number(input.value) !== x) input.value = String(x);
     value.textContent = say(x);
     input.setAttribute("aria-valuetext", say(x));
   };
   return { node, show };
 }
 
+/** @param {Lab} lab */
 function controls(lab) {
   const temperature = slider(
     "Temperature",
@@ -96,6 +109,7 @@ function controls(lab) {
     u.node,
     h("div", "toy-row", dart),
   );
+  /** @param {Toy} toy */
   const show = (toy) => {
     temperature.show(toy.temperature);
     topK.show(toy.top_k);
@@ -122,24 +136,7 @@ function table() {
     if (title) head.title = title;
     return head;
   });
-  const rows = WORDS.map((word, id) => {
-    const raw = h("i", "toy-raw");
-    const final = h("i", "toy-final");
-    const mark = h("b", "toy-mark");
-    const cells = {
-      raw: h("td", "toy-c3"),
-      final: h("td", "toy-c4"),
-      expected: h("td", "toy-c5"),
-      counted: h("td", "toy-c6"),
-    };
-    const name = h("th", "toy-c0", word);
-    name.scope = "row";
-    const bar = h("td", "toy-c2", h("div", "toy-bar", raw, final, mark));
-    bar.setAttribute("aria-hidden", "true");
-    const node = h("tr", "toy-word", name, h("td", "toy-c1", number(LOGITS[id], 2)), bar, ...Object.values(cells));
-    node.dataset.id = String(id);
-    return { node, raw, final, mark, cells };
-  });
+  const rows = WORDS.map(wordRow);
   const body = h("tbody", "", ...rows.map((entry) => entry.node));
   const caption = h(
     "caption",
@@ -149,9 +146,32 @@ function table() {
   return { node: h("table", "toy-table", caption, h("thead", "", h("tr", "", ...heads)), body), rows };
 }
 
+/** @param {string} word @param {number} id */
+function wordRow(word, id) {
+  const raw = h("i", "toy-raw");
+  const final = h("i", "toy-final");
+  const mark = h("b", "toy-mark");
+  const cells = {
+    raw: h("td", "toy-c3"),
+    final: h("td", "toy-c4"),
+    expected: h("td", "toy-c5"),
+    counted: h("td", "toy-c6"),
+  };
+  const name = h("th", "toy-c0", word);
+  name.scope = "row";
+  const bar = h("td", "toy-c2", h("div", "toy-bar", raw, final, mark));
+  bar.setAttribute("aria-hidden", "true");
+  const node = h("tr", "toy-word", name, h("td", "toy-c1", number(LOGITS[id], 2)), bar, ...Object.values(cells));
+  node.dataset.id = String(id);
+  return { node, raw, final, mark, cells };
+}
+
+/** @param {WordRow} row
+ *  @param {Result["words"][number]} entry
+ *  @param {number | null} count
+ *  @param {boolean} hit */
 function showWord({ node, raw, final, mark, cells }, entry, count, hit) {
-  node.dataset.raw = entry.raw;
-  node.dataset.final = entry.final;
+  Object.assign(node.dataset, { raw: entry.raw, final: entry.final });
   node.classList.toggle("removed", !entry.kept);
   node.classList.toggle("hit", hit);
   raw.style.width = `${100 * entry.raw}%`;
@@ -164,7 +184,7 @@ function showWord({ node, raw, final, mark, cells }, entry, count, hit) {
     `Of 1,000 draws, give or take ${number(Math.sqrt(expected * (1 - entry.final)), 1)} ` + `(standard deviation)`;
   cells.counted.textContent = count === null ? "" : number(count);
   if (count === null) delete node.dataset.count;
-  else node.dataset.count = count;
+  else node.dataset.count = String(count);
   mark.hidden = count === null;
   mark.style.left = `${(100 * (count ?? 0)) / DRAWS}%`;
 }
@@ -176,6 +196,7 @@ function strip() {
   const bar = h("div", "toy-strip", ...parts, dart);
   bar.setAttribute("aria-hidden", "true");
   const words = h("p", "toy-hit");
+  /** @param {Result} result @param {number} u */
   const show = (result, u) => {
     for (const part of parts) part.hidden = true;
     for (const { id, from, to } of result.parts) {
@@ -200,15 +221,21 @@ function strip() {
 
 /** Asks for the counts that belong to the sliders, a moment after they rest; `show` is called when they came. */
 class Draws {
+  /** @type {number[] | null} */
+  counts = null;
+  /** @type {string | null} the key of the counts */
+  of = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  timer = undefined;
+
+  /** @param {Lab} lab @param {() => void} show @param {(sentence: string) => void} fail */
   constructor(lab, show, fail) {
     this.lab = lab;
     this.show = show;
     this.fail = fail;
-    this.counts = null;
-    this.of = null;
-    this.timer = 0;
   }
 
+  /** @param {Toy} toy */
   static key = ({ temperature, top_k }) => `${temperature} ${top_k}`;
 
   /** The counts for the present state, null while there are none. */
@@ -223,6 +250,7 @@ class Draws {
     this.timer = setTimeout(() => this.ask(Draws.key(toy), toy), 150);
   }
 
+  /** @param {string} key @param {Toy} toy */
   async ask(key, { temperature, top_k }) {
     try {
       const { counts } = await this.lab.ask("toy", { logits: LOGITS, temperature, top_k, seed: SEED, draws: DRAWS });
@@ -230,7 +258,7 @@ class Draws {
       [this.counts, this.of] = [counts, key];
       this.show();
     } catch (error) {
-      this.fail(error.message);
+      this.fail(messageOf(error));
     }
   }
 }
@@ -238,6 +266,7 @@ class Draws {
 // The panel
 // ------------------------------------------------------------------------------------------------------------
 
+/** @param {HTMLElement} container @param {Lab} lab */
 function mount(container, lab) {
   const left = controls(lab);
   const words = table();

@@ -6,7 +6,7 @@
 // "One token" and autoplay take what the dart hits in the distribution shown, which is the token that the server would
 // draw.
 
-import { h } from "../page/dom.js";
+import { h, messageOf } from "../page/dom.js";
 import { trouble } from "../page/parts.js";
 import { Branches } from "./branches.js";
 import { controls } from "./controls.js";
@@ -19,16 +19,21 @@ import { TextView } from "./text.js";
 import { toolbar } from "./toolbar.js";
 import { Writer } from "./writer.js";
 
-class Write {
+/** @import { Change, Lab } from "./core.js" */
+
+export class Write {
+  /** @type {(() => void) | null} what is to be done as soon as model and prompt have been read */
+  wanted = null;
+  loading = false; // they are being read
+  greeted = false; // the server has said who the visitor is
+  waiting = true; // another text is to be opened as soon as the panel is seen
+  failed = trouble();
+
+  /** @param {HTMLElement} container @param {Lab} lab */
   constructor(container, lab) {
     this.lab = lab;
     this.story = new Story(lab);
-    this.wanted = null; // what is to be done as soon as model and prompt have been read
-    this.loading = false; // they are being read
-    this.greeted = false; // the server has said who the visitor is
-    this.waiting = true; // another text is to be opened as soon as the panel is seen
     this.controls = controls(lab);
-    this.failed = trouble();
     this.text = new TextView({
       choose: (at) => this.position.choose(at),
       enter: () => this.position.dist.bars.focus(),
@@ -53,7 +58,7 @@ class Write {
     this.root = this.frame();
     container.append(this.root);
     this.setState("idle");
-    this.update(Object.keys(lab.state));
+    this.update(/** @type {Change[]} */ (Object.keys(lab.state)));
     lab.on((changed) => this.update(changed));
   }
 
@@ -63,10 +68,11 @@ class Write {
     return h("div", "lab-write", h("div", "left", left.source, left.settings), h("div", "right", ...parts));
   }
 
+  /** @param {"idle" | "waiting" | "writing"} state */
   setState(state) {
     const writing = state === "writing";
-    this.root.dataset.state = state; // "idle", "waiting" (for the model) or "writing"
-    this.toolbar.show(state, writing && this.writer.job.auto);
+    this.root.dataset.state = state; // waiting: for the model
+    this.toolbar.show(state, writing && Boolean(this.writer.job?.auto));
     this.text.node.setAttribute("aria-busy", String(writing));
   }
 
@@ -81,11 +87,11 @@ class Write {
     } catch (error) {
       this.loading = false;
       this.forget();
-      this.failed.show(error.message, () => this.load());
+      this.failed.show(messageOf(error), () => this.load());
       return;
     }
     this.loading = false;
-    this.controls.open(this.story.about);
+    if (this.story.about) this.controls.open(this.story.about);
     const next = this.wanted;
     this.forget();
     this.refresh();
@@ -93,7 +99,8 @@ class Write {
     else next?.();
   }
 
-  /** Write, or whatever it is, as soon as there is something to write with. */
+  /** Write, or whatever it is, as soon as there is something to write with.
+   *  @param {() => void} next */
   wait(next) {
     this.wanted = next;
     this.setState("waiting");
@@ -112,7 +119,7 @@ class Write {
   refresh() {
     const { story } = this;
     this.text.show(this.lab.state.prompt, story.tree, story.about);
-    this.branches.show(story.tree, story.about);
+    this.showBranches();
     this.statistics();
     this.position.choose(NEXT);
     story.score(() => this.scored());
@@ -121,10 +128,16 @@ class Write {
   scored() {
     this.text.recolour();
     this.statistics();
-    this.branches.show(this.story.tree, this.story.about);
+    this.showBranches();
     this.position.describe();
   }
 
+  showBranches() {
+    const { tree, about } = this.story;
+    if (about) this.branches.show(tree, about);
+  }
+
+  /** @param {{ count: number, seconds: number } | null} job */
   statistics(job = null) {
     Object.assign(this.root.dataset, this.figures.show(job));
   }
@@ -140,7 +153,7 @@ class Write {
   ended() {
     this.setState("idle");
     this.story.publish();
-    this.branches.show(this.story.tree, this.story.about);
+    this.showBranches();
     this.statistics();
     this.position.choose(this.position.selected);
   }
@@ -152,7 +165,8 @@ class Write {
 
   // Branches ----------------------------------------------------------------------------------------------------------
 
-  /** The text ends with this node from now on. */
+  /** The text ends with this node from now on.
+   *  @param {number} leaf */
   move(leaf) {
     if (!this.story.ready) return;
     this.stop();
@@ -160,6 +174,7 @@ class Write {
     this.changed();
   }
 
+  /** @param {number} leaf */
   remove(leaf) {
     this.stop();
     this.story.remove(leaf);
@@ -172,18 +187,21 @@ class Write {
     this.refresh();
   }
 
-  /** Put a token at the chosen position: the next one, or instead of one that is there. */
+  /** Put a token at the chosen position: the next one, or instead of one that is there.
+   *  @param {number} id */
   take(id) {
     const { story, position } = this;
     const at = position.selected;
     const late = !this.writer.job && position.waits;
-    if (!story.ready || late || position.dist.view?.before !== story.before(at)) return; // the bars are of another one
+    const { view } = position.dist;
+    if (!story.ready || late || view?.before !== story.before(at)) return; // the bars are of another one
     this.stop();
     const path = story.tree.path();
     if (at !== NEXT && story.tree.nodes[at].id === id) position.choose(path[path.indexOf(at) + 1] ?? NEXT);
-    else this.move(story.put(story.before(at), position.dist.view, id));
+    else this.move(story.put(view, id));
   }
 
+  /** @param {string} words */
   async force(words) {
     const { story, position } = this;
     if (!story.ready || !words) return;
@@ -194,10 +212,10 @@ class Write {
       const ids = await this.lab.encode(words);
       if (nodes !== story.tree.nodes) return;
       for (const id of ids) node = story.tree.add(node, id, -1);
-      position.forced.value = "";
+      position.forced.input.value = "";
       this.move(node);
     } catch (error) {
-      this.failed.show(error.message, () => this.force(words));
+      this.failed.show(messageOf(error), () => this.force(words));
     }
   }
 
@@ -210,6 +228,7 @@ class Write {
 
   // What others change ------------------------------------------------------------------------------------------------
 
+  /** @param {Change[]} changed */
   update(changed) {
     const { lab, position, story } = this;
     const whole = wholeChain(lab.state.steps);

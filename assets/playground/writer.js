@@ -1,25 +1,38 @@
 // How the panel "Write" writes: a job of one lane on the server, one token that the dart hits here, or one after the
 // other by itself. One thing at a time.
 
+import { messageOf } from "../page/dom.js";
 import { NEXT } from "./story.js";
+
+/** @import { Happened } from "../page/protocol.js" */
+/** @import { Write } from "./write.js" */
+
+/** What is being written: `auto` by itself; `kept` when it last went into the state, ms.
+ *  @typedef {{ stopped: boolean, auto: boolean, count: number, seconds: number, kept: number | null }} Writing */
 
 const KEEP = 1500; // ms from one time that what is being written goes into the state to the next
 
 export class Writer {
-  /** `panel`: write.js. */
+  /** @type {Writing | null} */
+  job = null;
+
+  /** @param {Write} panel */
   constructor(panel) {
     this.panel = panel;
     this.lab = panel.lab;
-    this.job = null; // {stopped, auto, count, seconds} while something is written
   }
 
+  /** @param {boolean} auto */
   begin(auto) {
-    this.job = { stopped: false, auto, count: 0, seconds: 0 };
+    /** @type {Writing} */
+    const job = { stopped: false, auto, count: 0, seconds: 0, kept: null };
+    this.job = job;
     this.panel.begun();
-    return this.job;
+    return job;
   }
 
-  /** What is written so far stays, and goes into the state. */
+  /** What is written so far stays, and goes into the state.
+   *  @param {Writing} mine */
   end(mine) {
     if (this.job !== mine) return;
     this.job = null;
@@ -38,7 +51,9 @@ export class Writer {
     this.job = null;
   }
 
-  /** Run `work` while nothing else is written; what goes wrong is said, with a way to try again. */
+  /** Run `work` while nothing else is written; what goes wrong is said, with a way to try again.
+   *  @param {(mine: Writing) => Promise<unknown>} work
+   *  @param {() => void} again */
   async busy(work, again, auto = false) {
     if (this.job) return;
     if (!this.panel.story.ready) {
@@ -51,14 +66,18 @@ export class Writer {
       this.end(mine);
     } catch (error) {
       this.end(mine);
-      if (!mine.stopped) this.panel.failed.show(error.message, again);
+      if (!mine.stopped) this.panel.failed.show(messageOf(error), again);
     }
   }
 
   write() {
-    return this.busy((mine) => this.race(mine), () => this.write());
+    return this.busy(
+      (mine) => this.race(mine),
+      () => this.write(),
+    );
   }
 
+  /** @param {Writing} mine */
   async race(mine) {
     const { story, position } = this.panel;
     const way = story.tree.way(story.settings);
@@ -71,12 +90,14 @@ export class Writer {
     });
   }
 
+  /** @param {Writing} mine @param {Happened["events"]} events @param {number} way */
   grow(mine, events, way) {
     const { story, text } = this.panel;
     const { tree } = story;
     const fresh = [];
-    for (const { event, id, raw_logprob: logprob, rank, entropy } of events) {
-      if (event !== "drawn") continue;
+    for (const event of events) {
+      if (event.event !== "drawn") continue;
+      const { id, raw_logprob: logprob, rank, entropy } = event;
       tree.leaf = tree.add(tree.leaf, id, way, { logprob, rank, entropy });
       fresh.push(tree.leaf);
     }
@@ -87,7 +108,8 @@ export class Writer {
     return true;
   }
 
-  /** A page reloaded in the middle finds in its address most of what was written. */
+  /** A page reloaded in the middle finds in its address most of what was written.
+   *  @param {Writing} mine */
   keep(mine) {
     const now = performance.now();
     mine.kept ??= now;
@@ -96,7 +118,8 @@ export class Writer {
     this.panel.story.publish();
   }
 
-  /** Add the token that the dart hits behind the text. True if that ends the text. */
+  /** Add the token that the dart hits behind the text. True if that ends the text.
+   *  @param {Writing} mine */
   async token(mine) {
     const { story, position, text } = this.panel;
     position.leave();
@@ -105,7 +128,7 @@ export class Writer {
     const node = story.drawFrom(view);
     text.append([node]);
     this.panel.statistics();
-    return this.lab.state.stop && story.tree.nodes[node].id === story.about.end_of_text;
+    return this.lab.state.stop && story.tree.nodes[node].id === view.about.end_of_text;
   }
 
   one() {
@@ -123,6 +146,7 @@ export class Writer {
     );
   }
 
+  /** @param {Writing} mine */
   async play(mine) {
     for (let i = 0; i < this.lab.state.length && !mine.stopped; i++) {
       const began = performance.now();
