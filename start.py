@@ -85,7 +85,7 @@ def test(rest: list[str]) -> int:
         "ruff format": (PYTHON, "-m", "ruff", "format", "--check", "."),
         "mypy": (PYTHON, "-m", "mypy"),
         "eslint": (NODE, "node_modules/eslint/bin/eslint.js", "assets", "tests", "eslint.config.js"),
-        "tsc": (NODE, "tests/types.js"),
+        "tsc": (NODE, "node_modules/typescript/bin/tsc"),
         "node --test": (NODE, "--test", "--test-reporter=dot", "tests/**/*.test.js"),
     }
     failed = [name for name, check in checks.items() if not rest and run(*check)]

@@ -5,35 +5,45 @@ import { clean, isRecord, write } from "../playground/link.js";
 import { active } from "../playground/steps.js";
 import * as stage from "./stage.js";
 
-/** @import { Scene } from "../page/protocol.js" */
+/** @import { State } from "../playground/core.js" */
+/** @import { Recording, Show } from "./recording.js" */
+
+/** One scene: the Playground's state, how it is drawn, and with what recording.
+ *  @typedef {{ title: string, note: string, show: Show, state: Partial<State>, recorded?: Recording }} Scene */
+/** @typedef {{ title: string, scenes: Scene[] }} Deck */
 
 const MOST_SCENES = 100;
 const MOST_BYTES = 20_000_000;
 const LONGEST_LINK = 30_000; // characters; above it the recordings stay behind
 
+/** @param {unknown} x @param {number} most */
 const words = (x, most) => (typeof x === "string" ? x.slice(0, most) : "");
 
+/** @param {unknown} raw */
 function checkScene(raw) {
   if (!isRecord(raw) || !isRecord(raw.state)) throw new Error();
   const { state } = clean(raw.state);
   if (state.steps) state.steps = active(state.steps);
-  const known = stage.SHOWS.includes(raw.show);
   /** @type {Scene} */
   const scene = {
     title: words(raw.title, 200),
     note: words(raw.note, 4000),
-    show: known ? raw.show : stage.showOf(state),
+    show: stage.SHOWS.find((show) => show === raw.show) ?? stage.showOf(state),
     state,
   };
-  if (isRecord(raw.recorded) && Object.keys(raw.recorded).length) scene.recorded = raw.recorded;
+  if (isRecord(raw.recorded) && Object.keys(raw.recorded).length)
+    scene.recorded = /** @type {Recording} */ (/** @type {unknown} */ (raw.recorded)); // drawing it shows whether it is
   return scene;
 }
 
-/** A deck that can be shown, from whatever came; an Error with a sentence where it is none. */
+/** A deck that can be shown, from whatever came; an Error with a sentence where it is none.
+ *  @param {unknown} raw
+ *  @returns {Deck} */
 export function check(raw) {
+  const { title, scenes } = isRecord(raw) ? raw : {};
   try {
-    if (!raw.scenes.length || raw.scenes.length > MOST_SCENES) throw new Error();
-    return { title: words(raw.title, 200) || "Scenes", scenes: Array.from(raw.scenes, checkScene) };
+    if (!Array.isArray(scenes) || !scenes.length || scenes.length > MOST_SCENES) throw new Error();
+    return { title: words(title, 200) || "Scenes", scenes: scenes.map(checkScene) };
   } catch {
     throw new Error(
       `This is not a deck: it must be a JSON {"title", "scenes": [{"title", "note", "state"}, ...]} of 1 to ` +
@@ -42,6 +52,7 @@ export function check(raw) {
   }
 }
 
+/** @param {File} file */
 export async function fromFile(file) {
   if (file.size > MOST_BYTES) throw new Error("This file is larger than 20 MB. Choose a smaller deck.");
   let raw = null;
@@ -53,14 +64,20 @@ export async function fromFile(file) {
   return check(raw);
 }
 
-/** What the Playground shows now, as a scene. */
+/** What the Playground shows now, as a scene.
+ *  @param {State} state
+ *  @param {string} title
+ *  @param {string} note */
 export function sceneOf(state, title, note) {
   const scene = checkScene({ title, note, state });
   scene.title ||= words(state.prompt, 60) || "Scene";
   return scene;
 }
 
-/** A link to a scene; `own`: the deck is not the one that comes with the app. */
+/** A link to a scene; `own`: the deck is not the one that comes with the app.
+ *  @param {Deck} deck
+ *  @param {number} at
+ *  @param {boolean} own */
 export async function link(deck, at, own) {
   const { state } = deck.scenes[at];
   if (!own) return write({ state, present: { at, deck: null } });
@@ -70,4 +87,5 @@ export async function link(deck, at, own) {
   return write({ state, present: { at, deck: { ...deck, scenes } } });
 }
 
+/** @param {Deck} deck */
 export const toJSON = (deck) => `${JSON.stringify(deck, null, 1)}\n`;

@@ -1,12 +1,21 @@
 // The presenter's list of scenes, and what can be done with a deck: open, save, link, add and remove scenes.
 
-import { h } from "../page/dom.js";
+import { find, h, messageOf } from "../page/dom.js";
 import { button, field } from "../page/parts.js";
 import { download, address } from "../playground/share.js";
 import * as decks from "./deck.js";
 
-/** What can be done with the deck as a whole: {buttons, link, own(deck)}; attempt(work) says what goes wrong. */
+/** @import { Deck } from "./deck.js" */
+/** @import { Presenter } from "./present.js" */
+
+/** @typedef {(work: () => unknown) => Promise<void>} Attempt does it, and says what goes wrong */
+
+/** What can be done with the deck as a whole: {buttons, link, own(deck)}.
+ *  @param {Presenter} presenter
+ *  @param {HTMLElement} said
+ *  @param {Attempt} attempt */
 function tools(presenter, said, attempt) {
+  /** @param {Deck} deck */
   const own = (deck) => {
     [presenter.deck, presenter.own] = [deck, true];
   };
@@ -14,8 +23,9 @@ function tools(presenter, said, attempt) {
   Object.assign(input, { type: "file", accept: ".json,application/json", hidden: true });
   input.addEventListener("change", () =>
     attempt(async () => {
-      const [file] = input.files;
+      const file = input.files?.[0];
       input.value = "";
+      if (!file) return;
       own(await decks.fromFile(file));
       presenter.go(0);
     }),
@@ -53,7 +63,10 @@ function tools(presenter, said, attempt) {
   return { buttons: h("div", "row", open, save, share, standard, remove, input), link, own };
 }
 
-/** The form for a new scene. */
+/** The form for a new scene.
+ *  @param {Presenter} presenter
+ *  @param {Attempt} attempt
+ *  @param {(deck: Deck) => void} own */
 function adding(presenter, attempt, own) {
   const name = field("Title", { type: "text", maxlength: 200 });
   const note = field("Note", { tag: "textarea", maxlength: 4000 });
@@ -72,18 +85,20 @@ function adding(presenter, attempt, own) {
   return h("div", "drawer-add", name.node, note.node, add);
 }
 
+/** @param {Presenter} presenter */
 export function drawer(presenter) {
   const title = h("h3", "");
   const list = h("ol", "drawer-scenes");
   const said = h("p", "drawer-said");
   said.setAttribute("role", "status");
 
+  /** @type {Attempt} */
   async function attempt(work) {
     said.textContent = "";
     try {
       await work();
     } catch (error) {
-      said.textContent = error.message;
+      said.textContent = messageOf(error);
     }
   }
 
@@ -100,7 +115,7 @@ export function drawer(presenter) {
     toggle() {
       node.hidden = !node.hidden;
       presenter.list.setAttribute("aria-expanded", String(!node.hidden));
-      (node.hidden ? presenter.list : list.children[presenter.at].firstChild).focus();
+      (node.hidden ? presenter.list : find(list.children[presenter.at], "button")).focus();
     },
     draw() {
       title.textContent = presenter.deck.title;
@@ -111,9 +126,9 @@ export function drawer(presenter) {
         if (i === presenter.at) item.setAttribute("aria-current", "true");
         return h("li", "", item);
       });
-      const focused = node.contains(document.activeElement) && document.activeElement.closest("ol");
+      const focused = list.contains(document.activeElement);
       list.replaceChildren(...items);
-      if (focused) items[presenter.at].firstChild.focus();
+      if (focused) find(items[presenter.at], "button").focus();
     },
   };
 }

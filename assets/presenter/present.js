@@ -1,7 +1,7 @@
 // The presenter: one scene at a time in large type. Arrow keys or PageUp and PageDown turn, F fills the screen, Escape
 // leaves. A scene plays from its recording at once; what the model answers takes its place when the model is there.
 
-import { h } from "../page/dom.js";
+import { h, messageOf, set } from "../page/dom.js";
 import { clamp } from "../page/numbers.js";
 import { button } from "../page/parts.js";
 import { START, extend } from "../playground/core.js";
@@ -12,6 +12,11 @@ import { drawer } from "./drawer.js";
 import * as live from "./live.js";
 import * as stage from "./stage.js";
 
+/** @import { Lab, State } from "../playground/core.js" */
+/** @import { Deck } from "./deck.js" */
+/** @import { Answer } from "./live.js" */
+/** @import { Recording, Show } from "./recording.js" */
+
 const SOURCES = {
   live: ["live", "The numbers were just computed by the model"],
   recorded: ["recorded", "The numbers were recorded earlier; no model is needed"],
@@ -19,44 +24,61 @@ const SOURCES = {
 };
 const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-/** Everything on the page that is not `node`, in it or around it, and can be reached now. */
+/** Everything on the page that is not `node`, in it or around it, and can be reached now.
+ *  @param {HTMLElement} node */
 function beside(node) {
+  /** @type {HTMLElement[]} */
   const found = [];
-  for (let at = node; at !== document.body; at = at.parentElement) {
-    found.push(...[...at.parentElement.children].filter((other) => other !== at && !other.inert));
+  for (let at = node; at.parentElement && at !== document.body; at = at.parentElement) {
+    for (const other of at.parentElement.children) {
+      if (other !== at && other instanceof HTMLElement && !other.inert) found.push(other);
+    }
   }
   return found;
 }
 
-class Presenter {
+export class Presenter {
+  /** @type {Deck} without scenes until it is first opened */
+  deck = { title: "", scenes: [] };
+  own = false;
+  at = 0;
+  turns = 0;
+  open = false;
+  /** @type {Answer | null} of the scene that is shown */
+  live = null;
+  /** @type {HTMLElement[]} the rest of the page, out of reach meanwhile */
+  others = [];
+
+  title = h("h2", "present-title");
+  badge = h("span", "present-badge");
+  picture = set(h("div", "present-picture"), {
+    tabindex: 0, // it scrolls where the screen is small
+    "aria-label": "The scene",
+    role: "group",
+  });
+  sliders = h("div", "present-sliders");
+  note = h("p", "present-note");
+  trouble = set(h("p", "present-trouble"), { role: "status" });
+  count = h("span", "present-count");
+  before = button("Back", "The previous scene (left arrow, PageUp)", () => this.go(this.at - 1));
+  after = button("Next", "The next scene (right arrow, PageDown)", () => this.go(this.at + 1), "primary");
+  again = button("Play again", "Play the scene again", () => this.show());
+  now = button("Run it now", "Run the model now instead of the recording", () => this.ask());
+  list = button("Scenes", "All scenes; open, save and link a deck", () => this.drawer.toggle());
+
+  /** @param {KeyboardEvent} event */
+  keys = (event) => this.key(event);
+  node = h("div", "lab-present");
+  drawer = drawer(this);
+
+  /** @param {Lab} lab @param {HTMLElement} opener */
   constructor(lab, opener) {
     this.lab = lab;
     this.opener = opener;
-    this.deck = null;
-    this.own = false;
-    this.at = 0;
-    this.turns = 0;
-    this.open = false;
     this.build();
   }
 
   build() {
-    this.title = h("h2", "present-title");
-    this.badge = h("span", "present-badge");
-    this.picture = h("div", "present-picture");
-    this.picture.tabIndex = 0; // it scrolls where the screen is small
-    this.picture.setAttribute("aria-label", "The scene");
-    this.picture.setAttribute("role", "group");
-    this.sliders = h("div", "present-sliders");
-    this.note = h("p", "present-note");
-    this.trouble = h("p", "present-trouble");
-    this.trouble.setAttribute("role", "status");
-    this.count = h("span", "present-count");
-    this.before = button("Back", "The previous scene (left arrow, PageUp)", () => this.go(this.at - 1));
-    this.after = button("Next", "The next scene (right arrow, PageDown)", () => this.go(this.at + 1), "primary");
-    this.again = button("Play again", "Play the scene again", () => this.show());
-    this.now = button("Run it now", "Run the model now instead of the recording", () => this.ask());
-    this.list = button("Scenes", "All scenes; open, save and link a deck", () => this.drawer.toggle());
     const take = button("Try it", "Open this scene in the Playground", () => this.take());
     const full = button("Full screen", "Fill the screen (F)", () => this.fill());
     const leave = button("Leave", "Back to the Playground (Escape)", () => this.close());
@@ -75,14 +97,8 @@ class Presenter {
       full,
       leave,
     );
-    this.node = h("div", "lab-present", head, this.picture, this.sliders, this.trouble, this.note, foot);
-    this.node.tabIndex = -1;
-    this.node.setAttribute("role", "dialog");
-    this.node.setAttribute("aria-modal", "true");
-    this.node.setAttribute("aria-label", "Presenter");
-    this.drawer = drawer(this);
-    this.node.append(this.drawer.node);
-    this.keys = (event) => this.key(event);
+    this.node.append(head, this.picture, this.sliders, this.trouble, this.note, foot, this.drawer.node);
+    set(this.node, { tabindex: -1, role: "dialog", "aria-modal": "true", "aria-label": "Presenter" });
   }
 
   get scene() {
@@ -91,10 +107,12 @@ class Presenter {
 
   // Opening and leaving -----------------------------------------------------------------------------------------------
 
-  /** `deck`: null for the one that comes with the app. */
+  /** `deck`: null for the one that comes with the app.
+   *  @param {number} [at]
+   *  @param {unknown} [deck] */
   async start(at = this.at, deck = undefined) {
     if (deck) [this.deck, this.own] = [decks.check(deck), true];
-    if (deck === null || !this.deck) await this.standard();
+    if (deck === null || !this.deck.scenes.length) await this.standard();
     if (!this.open) {
       this.open = true;
       this.lab.root.append(this.node);
@@ -108,7 +126,7 @@ class Presenter {
 
   /** The deck that comes with the app. */
   async standard() {
-    const { deck } = await this.lab.ask("deck");
+    const { deck } = await this.lab.ask("deck", {});
     [this.deck, this.own] = [decks.check(deck), false];
   }
 
@@ -139,10 +157,13 @@ class Presenter {
     }
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    const typing = event.target.matches?.('input:not([type="range"]):not([type="file"]), textarea, select');
-    const sliding = event.target.matches?.('input[type="range"]');
+    const target = event.target instanceof Element ? event.target : null;
+    const typing = target?.matches('input:not([type="range"]):not([type="file"]), textarea, select');
+    const sliding = target?.matches('input[type="range"]');
+    /** @type {Record<string, number>} */
     const turns = { PageDown: 1, PageUp: -1, ...(sliding ? {} : { ArrowRight: 1, ArrowLeft: -1 }) };
     if (event.key === "Escape") this.drawer.open ? this.drawer.toggle() : this.close();
     else if (typing) return;
@@ -157,6 +178,7 @@ class Presenter {
 
   // A scene -----------------------------------------------------------------------------------------------------------
 
+  /** @param {number} at */
   go(at) {
     this.at = clamp(at, 0, this.deck.scenes.length - 1);
     const n = this.deck.scenes.length;
@@ -174,6 +196,7 @@ class Presenter {
     this.show();
   }
 
+  /** @param {string} sentence */
   say(sentence) {
     this.trouble.textContent = sentence;
   }
@@ -200,13 +223,14 @@ class Presenter {
       this.fail("This scene has no recording, and its model is not available. Choose another model, or record it.");
   }
 
+  /** @param {Recording} data @param {keyof typeof SOURCES} source */
   draw(data, source) {
     const { show, state } = this.scene;
     try {
       const node = stage.draw(show, data, still(), state.steps);
       node.classList.add("stage", `stage-${show}`);
       this.picture.replaceChildren(node);
-      const [words, title] = SOURCES[data.model ? source : "computed"];
+      const [words, title] = SOURCES["model" in data && data.model ? source : "computed"];
       this.badge.textContent = words;
       this.badge.title = title;
       this.node.dataset.source = source;
@@ -215,6 +239,7 @@ class Presenter {
     }
   }
 
+  /** @param {string} sentence */
   fail(sentence) {
     this.badge.textContent = "";
     this.node.dataset.source = "none";
@@ -235,16 +260,19 @@ class Presenter {
       if (this.own) this.scene.recorded ??= answer.data; // so a deck that is saved plays without the model
       this.turnable(show, state, answer);
     } catch (error) {
-      if (turn === this.turns) this.scene.recorded ? this.say(error.message) : this.fail(error.message);
+      if (turn === this.turns) this.scene.recorded ? this.say(messageOf(error)) : this.fail(messageOf(error));
     } finally {
       this.now.disabled = false;
       if (turn === this.turns) delete this.node.dataset.asking;
     }
   }
 
-  /** Sliders for the scene's steps, once the whole row of logits is here. */
+  /** Sliders for the scene's steps, once the whole row of logits is here.
+   *  @param {Show} show
+   *  @param {Partial<State>} state
+   *  @param {Answer} answer */
   turnable(show, state, { turn, data }) {
-    if (show !== "distribution" || !turn) return;
+    if (show !== "distribution" || !turn || !("dart" in data)) return;
     const steps = structuredClone(state.steps ?? []);
     let u = data.dart.u ?? 0.5;
     const redraw = () => {
@@ -255,8 +283,7 @@ class Presenter {
     const sliders = steps.map((step) => {
       const [min, max, size] = STEPS[step.name].scene;
       const input = h("input", "");
-      Object.assign(input, { type: "range", min, max, step: size });
-      input.value = step.value;
+      set(input, { type: "range", min, max, step: size }).value = String(step.value);
       const value = h("output", "", String(step.value));
       input.addEventListener("input", () => {
         step.value = Number(input.value);
@@ -274,11 +301,12 @@ class Presenter {
 }
 
 extend((lab) => {
+  /** @param {number} [at] @param {unknown} [deck] */
   const open = async (at, deck) => {
     try {
       await presenter.start(at, deck);
     } catch (error) {
-      lab.say(error.message, lab.dismiss());
+      lab.say(messageOf(error), lab.dismiss());
     }
   };
   const opener = button(

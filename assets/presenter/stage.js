@@ -9,21 +9,27 @@
 import { h } from "../page/dom.js";
 import { number, percent } from "../page/numbers.js";
 import { shade, legend as scale } from "../page/parts.js";
-import { STEPS } from "../playground/steps.js";
+import { STEPS, isStepName } from "../playground/steps.js";
 import { facts, list, nameOf, prompt, share, source, strip, table, text, token, twoBars } from "./parts.js";
 import { sizes, toy, training } from "./unasked.js";
 
+/** @import { State } from "../playground/core.js" */
+/** @import { Setting } from "../playground/steps.js" */
 /** @import { TableRow } from "./parts.js" */
+/** @import { DrawnToken, Path, Recording, Recordings, Show, StageShown } from "./recording.js" */
 
 const ROWS = 7; // of a distribution, so that the dart has its place too
 const PACE = 140; // ms per token that is played
+/** @type {Record<string, string>} */
 const OTHERS = { model: "Model", greedy: "Greedy" };
 
-/** What a stage is called. */
-const called = (name) => STEPS[name]?.label ?? OTHERS[name] ?? name;
+/** What a stage is called.
+ *  @param {string} name */
+const called = (name) => (isStepName(name) ? STEPS[name].label : (OTHERS[name] ?? name));
 
 // Chapters ------------------------------------------------------------------------------------------------------------
 
+/** @param {Recordings["tokens"]} data */
 function tokens(data) {
   const pieces = list(data.prompt);
   const boxes = pieces.map((piece, i) =>
@@ -37,11 +43,14 @@ function tokens(data) {
   );
 }
 
+/** @param {Recordings["logits"]} data */
 function logits(data) {
   const shown = [...list(data.tokens), data.lowest];
   const values = shown.map((entry) => Number(entry.logit));
   const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)];
+  /** @param {number} x */
   const place = (x) => (x - low) / (high - low || 1);
+  /** @type {TableRow[]} */
   const rows = shown.map((entry, i) => {
     const [from, to] = [Math.min(0, values[i]), Math.max(0, values[i])].map(place);
     const bar = h("i", "stage-bar-final");
@@ -62,6 +71,7 @@ function logits(data) {
   );
 }
 
+/** @param {Recordings["softmax"]} data */
 function softmax(data) {
   const [stage] = list(data.stages);
   const highest = Number(data.tokens[0].logit);
@@ -89,7 +99,9 @@ function softmax(data) {
   return h("div", "", prompt(data), table("five", heads, rows), facts("together 100 %", source(data)));
 }
 
-/** What a stage did, in words. */
+/** What a stage did, in words.
+ *  @param {StageShown} stage
+ *  @param {number | undefined} value */
 function did(stage, value) {
   const name = value === undefined ? called(stage.name) : `${called(stage.name)} ${value}`;
   const kept = `${number(stage.kept)} tokens`;
@@ -99,9 +111,10 @@ function did(stage, value) {
     : `${name}: all ${kept} stay`;
 }
 
+/** @param {Recordings["distribution"]} data @param {boolean} _still @param {Setting[]} steps */
 function distribution(data, _still, steps = []) {
   const stages = list(data.stages);
-  const [first, last] = [stages[0], stages.at(-1)].map(({ probabilities, others }) => ({
+  const [first, last] = [stages[0], stages[stages.length - 1]].map(({ probabilities, others }) => ({
     of: list(probabilities),
     rest: probabilities.slice(ROWS).reduce((sum, p) => sum + p, others),
   }));
@@ -118,6 +131,7 @@ function distribution(data, _still, steps = []) {
     className: "stage-apart",
     cells: [others, twoBars(first.rest, last.rest), percent(first.rest), percent(last.rest)],
   });
+  /** @param {StageShown} stage */
   const value = (stage) => steps.find((step) => step.name === stage.name)?.value;
   const words = facts(...stages.map((stage) => did(stage, value(stage))), source(data));
   return h("div", "", prompt(data), strip(data.dart, words), table("four", ["Token", "", "Model", "Drawn from"], rows));
@@ -125,7 +139,11 @@ function distribution(data, _still, steps = []) {
 
 // What moves ----------------------------------------------------------------------------------------------------------
 
-/** Call show(1), show(2), ... show(count) at a pace, as long as the node is on the page; at once where `still`. */
+/** Call show(1), show(2), ... show(count) at a pace, as long as the node is on the page; at once where `still`.
+ *  @param {HTMLElement} node
+ *  @param {number} count
+ *  @param {(count: number) => void} show
+ *  @param {boolean} still */
 function play(node, count, show, still) {
   node.dataset.played = "no";
   let at = still ? count : Math.min(1, count);
@@ -139,6 +157,7 @@ function play(node, count, show, still) {
   return node;
 }
 
+/** @param {DrawnToken[]} pieces */
 function writing(pieces) {
   const nodes = list(pieces).map((entry) => {
     const step = shade("probability", Math.exp(Number(entry.raw_logprob)));
@@ -146,11 +165,15 @@ function writing(pieces) {
     node.title = `${nameOf(entry)}: ${percent(Math.exp(Number(entry.raw_logprob)))} in the model's distribution`;
     return node;
   });
-  return { nodes, show: (count) => nodes.forEach((node, i) => (node.hidden = i >= count)) };
+  /** @param {number} count */
+  const show = (count) => nodes.forEach((node, i) => (node.hidden = i >= count));
+  return { nodes, show };
 }
 
+/** @param {DrawnToken[]} pieces */
 const mean = (pieces) => pieces.reduce((sum, entry) => sum + Number(entry.raw_logprob), 0) / pieces.length;
 
+/** @param {Recordings["text"]} data @param {boolean} still */
 function written(data, still) {
   const { nodes, show } = writing(data.tokens);
   const page = h("p", "stage-text", h("span", "quiet", text(list(data.prompt))), ...nodes);
@@ -159,6 +182,7 @@ function written(data, still) {
   return play(node, nodes.length, show, still);
 }
 
+/** @param {Recordings["lanes"]} data @param {boolean} still */
 function lanes(data, still) {
   const columns = list(data.lanes).map((lane) => ({ lane, ...writing(lane.tokens) }));
   const longest = Math.max(0, ...columns.map((column) => column.nodes.length));
@@ -181,7 +205,9 @@ function lanes(data, still) {
   return play(node, longest, (count) => columns.forEach((column) => column.show(count)), still);
 }
 
-/** The texts that the search follows, step by step; at its end what it found, and greedy and drawn text beside it. */
+/** The texts that the search follows, step by step; at its end what it found, and greedy and drawn text beside it.
+ *  @param {Recordings["beams"]} data
+ *  @param {boolean} still */
 function beams(data, still) {
   const steps = list(data.steps);
   let texts = [""];
@@ -193,6 +219,7 @@ function beams(data, still) {
     if (now.length) texts = now.map((entry) => entry.text);
     return now;
   });
+  /** @param {{ text: string, logprob: number, name: string, kind?: string }} entry */
   const line = ({ text: words, logprob, name, kind = "" }) => ({
     className: kind,
     cells: [
@@ -201,14 +228,15 @@ function beams(data, still) {
       number(Number(logprob), 2),
     ],
   });
+  /** @param {Path} entry */
   const path = (entry) => ({ text: list(entry.texts).join(""), logprob: entry.logprob });
   const found = list(data.best).map((entry, i) =>
     line({ ...path(entry), name: i ? `Beam ${i + 1}` : "Best beam", kind: i ? "" : "hit" }),
   );
   const beside = [
-    ["Greedy", data.beside.greedy],
-    ["Drawn", data.beside.drawn],
-  ].map(([name, entry], i) => line({ ...path(entry), name, kind: i ? "" : "stage-apart" }));
+    line({ ...path(data.beside.greedy), name: "Greedy", kind: "stage-apart" }),
+    line({ ...path(data.beside.drawn), name: "Drawn" }),
+  ];
   const results = table("of-beams", ["", "Text", "Log-probability"], [...found, ...beside]);
   const going = h("div", "");
   const node = h(
@@ -218,6 +246,7 @@ function beams(data, still) {
     going,
     facts(`${steps.length} steps`, "the nearer the log-probability is to 0, the more probable the text", source(data)),
   );
+  /** @param {number} count */
   const show = (count) => {
     const live = (lives[count - 1] ?? []).map((entry, i) => line({ ...entry, name: `Beam ${i + 1}` }));
     going.replaceChildren(
@@ -227,12 +256,22 @@ function beams(data, still) {
   return play(node, steps.length, show, still);
 }
 
+/** @type {{ [Name in Show]: (data: Recordings[Name], still: boolean, steps?: Setting[]) => HTMLElement }} */
 const DRAWN = { tokens, logits, softmax, distribution, text: written, lanes, beams, training, sizes, toy };
 
-export const SHOWS = Object.keys(DRAWN);
+export const SHOWS = /** @type {Show[]} */ (Object.keys(DRAWN));
 
 /** What a scene without a `show` is drawn as.
- *  @param {Record<string, any>} state */
-export const showOf = ({ panel }) => ({ race: "lanes", beams: "beams", toy: "toy" })[panel] ?? "text";
+ *  @param {Partial<State>} state
+ *  @returns {Show} */
+export const showOf = ({ panel }) =>
+  panel === "race" ? "lanes" : panel === "beams" || panel === "toy" ? panel : "text";
 
-export const draw = (show, data, still, steps) => DRAWN[show](data, still, steps);
+/** @typedef {(data: Recording, still: boolean, steps?: Setting[]) => HTMLElement} Draw */
+
+/** An Error where the data are not what `show` draws.
+ *  @param {Show} show
+ *  @param {Recording} data
+ *  @param {boolean} still
+ *  @param {Setting[]} [steps] */
+export const draw = (show, data, still, steps) => /** @type {Draw} */ (DRAWN[show])(data, still, steps);

@@ -5,12 +5,14 @@ import { number, percent } from "../page/numbers.js";
 import { WORDS, LOGITS, compute } from "../playground/toy.js";
 import { facts, list, strip, table, token, twoBars } from "./parts.js";
 
+/** @import { Recordings } from "./recording.js" */
+
 const LONGEST = 150; // characters of a sample
 
 /** @param {string} words */
 const clip = (words) => (words.length > LONGEST ? `${words.slice(0, LONGEST)}\u2026` : words);
 
-/** @param {any} data of a visitor's file, perhaps */
+/** @param {Recordings["training"]} data */
 export function training(data) {
   const rows = list(data.samples).map((sample) => {
     const after = String(sample.text).startsWith(data.prompt)
@@ -33,11 +35,11 @@ export function training(data) {
   );
 }
 
-/** @param {any} data */
+/** @param {Recordings["sizes"]} data */
 export function sizes(data) {
   const rows = list(data.sizes).map((size) => [
     size.name,
-    ...["n_layer", "n_head", "n_embd", "n_params"].map((key) => number(size[key])),
+    ...[size.n_layer, size.n_head, size.n_embd, size.n_params].map((x) => number(x)),
   ]);
   const [{ n_vocab, n_ctx }] = data.sizes;
   return h(
@@ -48,7 +50,7 @@ export function sizes(data) {
   );
 }
 
-/** @param {any} data */
+/** @param {Recordings["toy"]} data */
 export function toy(data) {
   const { words, parts, hit } = compute(data.toy);
   /** @param {number} id */
