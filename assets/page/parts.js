@@ -11,12 +11,12 @@ import { h, set } from "./dom.js";
 const STEPS = {
   probability: [0.5, 0.2, 0.05, 0.01, 0.001],
   rank: [0, 2, 9, 99, 999], // 0: the most probable
-  entropy: [1.5, 3, 8, 30, 150].map(Math.log), // as uncertain as a choice among this many tokens
+  entropy: [0.4, 1.1, 2.1, 3.4, 5], // nats; as if among 1.5, 3, 8, 30, 150 equally probable tokens
 };
 const LEGENDS = {
   probability: ["from 50 %", "20", "5", "1", "0.1", "less"],
   rank: ["first", "to 3rd", "10th", "100th", "1,000th", "beyond"],
-  entropy: ["sure: 1.5", "3", "8", "30", "150", "more"],
+  entropy: ["up to 0.4 nats", "1.1", "2.1", "3.4", "5", "more"],
 };
 
 /** The step of the scale, 5 (probable, first, sure) to 0: class "shade-5". null where nothing is known.

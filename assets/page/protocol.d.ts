@@ -123,7 +123,14 @@ export interface Names { models: string[]; }
 export interface Vocabulary { n: number; data: string; lengths: string; }
 
 /** What is known of a model. */
-export interface Opened { model: string; n_ctx: number; n_vocab: number; end_of_text: number; vocabulary: Vocabulary; }
+export interface Opened {
+  model: string;
+  card: string;
+  n_ctx: number;
+  n_vocab: number;
+  end_of_text: number;
+  vocabulary: Vocabulary;
+}
 
 /** A text as tokens. */
 export interface Ids { ids: number[]; }
@@ -156,6 +163,7 @@ export interface Scene {
   show: string;
   state: Record<string, unknown>;
   recorded?: Record<string, unknown>;
+  claims?: Record<string, unknown>[];
 }
 
 /** The presenter's scenes. */
@@ -163,6 +171,18 @@ export interface Deck { title: string; scenes: Scene[]; }
 
 /** The deck that comes with the app. */
 export interface DeckAnswer { deck: Deck; }
+
+/** A state of the Playground that shows one effect, and in a sentence what to look for. */
+export interface Example {
+  title: string;
+  about: string;
+  look: string;
+  state: Record<string, unknown>;
+  claims: Record<string, unknown>[];
+}
+
+/** The examples that come with the app. */
+export interface ExamplesAnswer { examples: Example[]; }
 
 /** The Playground's value: who the visitor is, and the models. */
 export interface Greeting { token: string; models: string[]; }
@@ -340,6 +360,7 @@ export interface Questions {
   close: [AskedMore, Nothing];
   deck: [Asked, DeckAnswer];
   encode: [AskedText, Ids];
+  examples: [Asked, ExamplesAnswer];
   models: [Asked, Names];
   more: [AskedMore, Happened];
   open: [AskedOfModel, Opened];

@@ -73,9 +73,8 @@ class Beams {
 
   look() {
     const words =
-      "how soon all hypotheses share one beginning, so that the alternatives differ in their last words only; where " +
-      "the " +
-      "greedy path (G) is pruned because a token that looked worse led on to better ones.";
+      "how soon all hypotheses share one beginning, so that the alternatives differ in their last words only; " +
+      "whether the greedy path (G) is pruned: then a token that looked worse led on to better ones.";
     return h("p", "quiet", h("strong", "", "What to look for: "), words);
   }
 

@@ -62,7 +62,7 @@ function check(lab, key, label, title) {
 
 /** @param {Lab} lab */
 function modelField(lab) {
-  const title = "The starter model, or one trained or downloaded here";
+  const title = "A model that comes with the app, or one trained or downloaded here";
   const { node, input } = field("Model", { tag: "select" }, title);
   input.addEventListener("change", () => lab.set({ model: input.value }));
   function show() {
@@ -157,9 +157,9 @@ export function controls(lab) {
       for (const part of [steps, greedy, seed, length, stop, presets]) part.show(lab.state);
     },
     /** A model has been opened.
-     *  @param {{ n_vocab: number, n_ctx: number }} of */
-    open({ n_vocab, n_ctx }) {
-      about.textContent = `${number(n_vocab)} tokens in its vocabulary, sees ${number(n_ctx)} at once`;
+     *  @param {{ n_vocab: number, n_ctx: number, card: string }} of */
+    open({ n_vocab, n_ctx, card }) {
+      about.textContent = `${card} ${number(n_vocab)} tokens in its vocabulary, sees ${number(n_ctx)} at once.`;
       steps.open(n_vocab);
       steps.show(lab.state);
     },

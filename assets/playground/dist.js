@@ -6,7 +6,7 @@
 //   dist.draw();                                     // the settings have changed
 
 import { h, setText } from "../page/dom.js";
-import { number, percent } from "../page/numbers.js";
+import { number } from "../page/numbers.js";
 import { button } from "../page/parts.js";
 import { visible } from "../page/visible.js";
 import { Bars } from "./bars.js";
@@ -162,7 +162,7 @@ export class Distribution {
 /** @param {Map<number, number>} counts @param {Stage[]} stages @param {number} darts */
 function thrownWords(counts, stages, darts) {
   const off = [...counts].map(([id, count]) => Math.abs(count / darts - lastOf(stages).probability(id)));
-  const furthest = `the largest difference from a bar is ${percent(Math.max(...off))}`;
+  const furthest = `the largest difference from a bar is ${number(100 * Math.max(...off), 2)} percentage points`;
   return `${number(darts)} darts hit ${number(counts.size)} different tokens; ${furthest}.`;
 }
 

@@ -9,6 +9,7 @@ import { button, legend } from "../page/parts.js";
 import { START, addPanel } from "./core.js";
 import { LaneCard } from "./lanecard.js";
 import { MOST_LANES, lanesOf } from "./lanes.js";
+import { Seeds } from "./seeds.js";
 import { Job, setup } from "./setup.js";
 
 /** @import { Happened } from "../page/protocol.js" */
@@ -47,8 +48,9 @@ export class Race {
       },
     });
     const scale = h("span", "race-scale", h("span", "quiet", "Probability "), legend("probability"));
-    scale.title = "The color of a token: its probability in the model's own distribution";
-    this.node.append(setup(lab), ...this.job.nodes(scale), this.hints(), this.grid, this.foot());
+    scale.title = "The colour of a token: its probability in the model's own distribution";
+    const seeds = new Seeds(lab, () => this.n);
+    this.node.append(setup(lab), ...this.job.nodes(scale), this.hints(), this.grid, this.foot(), seeds.node);
     container.append(this.node);
     this.sync();
     lab.on((changed) => this.changed(changed));
@@ -58,7 +60,8 @@ export class Race {
     const look = h("p", "quiet");
     look.append(
       h("strong", "", "What to look for: "),
-      "where a lane leaves the first one (outlined); how soon greedy and beam search repeat themselves (underlined); ",
+      "where a lane leaves the first one (outlined); ",
+      "which lanes repeat themselves (underlined), with this seed and with others; ",
       "how the same dart hits another token once a strategy has cut or sharpened the bar. ",
       "Point at a token to see its position in all lanes.",
     );
@@ -117,8 +120,8 @@ export class Race {
     this.ngram.value = String(this.n);
     this.measure();
     this.dartLine.textContent =
-      `All lanes throw the same dart at each position (common random numbers, seed ${this.lab.state.seed}): ` +
-      "any difference is due to the strategy, not luck.";
+      `All lanes throw the same dart at each position (common random numbers, seed ${this.lab.state.seed}), ` +
+      "but one seed proves nothing: with another one, another lane may repeat the most. Race over 20 seeds to see.";
   }
 
   /** The card that the others are compared with: the greedy one, if there is one. */

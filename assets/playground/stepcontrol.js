@@ -104,9 +104,12 @@ export class StepControl {
     this.slider.value = String(this.placeOf(x, on));
     this.slider.setAttribute("aria-valuetext", on ? String(x) : "off");
     if (value.validationMessage === "" && Number(value.value || NaN) !== x) value.value = String(x);
-    this.box.checked = on;
+    const zero = state.steps.some((step) => step.name === "temperature" && step.value === 0);
+    const idle = zero && !["repetition_penalty", "temperature"].includes(name); // greedy: nothing is cut
+    this.box.checked = on && !idle;
+    this.box.disabled = idle;
     this.item.classList.toggle("off", !on);
-    this.item.classList.toggle("left-out", state.greedy && name !== "repetition_penalty");
+    this.item.classList.toggle("left-out", idle || (state.greedy && name !== "repetition_penalty"));
   }
 
   /** Where on the slider a value stands, or the value nearest to it; top-k is off at the end.

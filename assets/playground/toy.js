@@ -279,7 +279,7 @@ function mount(container, lab) {
     () => change(lab, { draws: DRAWS }),
   );
   const clear = button("Clear", "Take the counts away", () => change(lab, { draws: 0 }));
-  const method = h("span", "toy-quiet", "torch.multinomial, one draw at a time, seed 123: the book's own counts.");
+  const method = h("span", "toy-quiet", "");
   const show = () => {
     const { toy } = lab.state;
     const result = compute(toy);
@@ -289,6 +289,8 @@ function mount(container, lab) {
       showWord(words.rows[id], entry, counts ? counts[id] : null, id === result.hit.id),
     );
     bar.show(result, toy.u);
+    const book = toy.temperature === 1 && toy.top_k === 0 ? ": the book's own counts" : "";
+    method.textContent = `torch.multinomial, one draw at a time, seed 123${book}.`;
     const kept = result.words.filter((entry) => entry.kept).length;
     facts.textContent =
       `${kept} of 9 words are possible; as uncertain as a choice among ` +

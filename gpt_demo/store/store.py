@@ -30,7 +30,8 @@ from gpt_demo.store.loaded import Loaded, LoadedModels
 from gpt_demo.text.tokenizer import Tokenizer
 
 STARTER = "starter"
-RESERVED = {STARTER, *(f"gpt2-{size}" for size in GPT2_SIZES)}  # names of the models that the app itself provides
+SHIPPED = (STARTER, "early", "memorized")  # the models that come with the app
+RESERVED = {*SHIPPED, *(f"gpt2-{size}" for size in GPT2_SIZES)}  # names of the models that the app itself provides
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def owner_key(token: str) -> str:
 
 
 class ModelStore:
-    """The models under one folder, and the starter model that comes with the app.
+    """The models under one folder, and those that come with the app.
 
     A visitor's model (`about["owner"]`) is visible only with that owner's key, unless `see_all` is set (as on the
     command line, where file permissions decide).
@@ -65,9 +66,13 @@ class ModelStore:
     def __init__(
         self, home: Path, starter: Path | None = ASSETS / STARTER, *, see_all: bool = False, budget: int | None = None
     ) -> None:
-        """`budget`: bytes for all models in memory, by default 60 % of the machine's memory."""
+        """`starter`: the folder of the first model that comes with the app; the others are next to it.
+
+        `budget`: bytes for all models in memory, by default 60 % of the machine's memory.
+        """
         self.home = home
-        self._starter = starter if starter and (starter / "config.json").exists() else None
+        folders = {name: starter.with_name(name) for name in SHIPPED} if starter else {}
+        self._shipped = {name: path for name, path in folders.items() if (path / "config.json").exists()}
         self._see_all = see_all
         self.memory = LoadedModels(budget if budget is not None else total_memory() * 6 // 10)
         self._loading = threading.Lock()
@@ -80,14 +85,12 @@ class ModelStore:
         return self.home / "models" / check_name(name)
 
     def list(self, owner: str | None = None) -> list[ModelInfo]:
-        """The models that `owner` may use, the starter first, then the newest first."""
+        """The models that `owner` may use: those that come with the app, the starter first, then the newest first."""
         folders = [path.parent for path in (self.home / "models").glob("[!.]*/config.json")]
         found = [info for info in map(self._info, folders) if info and self._may_use(info, owner)]
         found.sort(key=lambda info: info.modified, reverse=True)
-        if self._starter is None:
-            return found
-        starter = self._info(self._starter)
-        return [*([starter] if starter else []), *(info for info in found if info.name != STARTER)]
+        shipped = [info for info in map(self._info, self._shipped.values()) if info]
+        return [*shipped, *(info for info in found if info.name not in self._shipped)]
 
     @staticmethod
     def _info(folder: Path) -> ModelInfo | None:
@@ -106,7 +109,7 @@ class ModelStore:
     def get(self, name: str, owner: str | None = None) -> ModelInfo:
         """The model of this name. Raises UserError naming the available models."""
         with contextlib.suppress(UserError):
-            folder = self._starter if self._starter and name == STARTER else self.folder(name)
+            folder = self._shipped.get(name) or self.folder(name)
             info = self._info(folder)
             if info and self._may_use(info, owner):
                 return info
@@ -157,15 +160,15 @@ class ModelStore:
         self.memory.forget(folder)
         return folder
 
-    def is_starter(self, info: ModelInfo) -> bool:
-        """Whether this is the model that comes with the app."""
-        return info.folder == self._starter
+    def is_shipped(self, info: ModelInfo) -> bool:
+        """Whether this is one of the models that come with the app."""
+        return info.folder in self._shipped.values()
 
     def delete(self, name: str, owner: str | None = None) -> None:
-        """Raises UserError if there is no such model or it is the starter."""
+        """Raises UserError if there is no such model or it comes with the app."""
         info = self.get(name, owner)
-        if self.is_starter(info):
-            raise UserError("The starter model belongs to the app and can't be deleted.")
+        if self.is_shipped(info):
+            raise UserError(f"The model {info.name} belongs to the app and can't be deleted.")
         with self._saving:
             remove_folder(info.folder)
         self.memory.forget(info.folder)

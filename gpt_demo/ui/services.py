@@ -55,8 +55,8 @@ class Services:
         return self.runs.get(name, owner(token), shared=not self.limits)
 
     def may_delete(self, info: ModelInfo, token: str | None) -> bool:
-        """Not the starter; on a public server only what the visitor has made."""
-        return not self.store.is_starter(info) and (not self.limits or info.owner == owner(token) is not None)
+        """Not those that come with the app; on a public server only what the visitor has made."""
+        return not self.store.is_shipped(info) and (not self.limits or info.owner == owner(token) is not None)
 
     def work(self, folder: RunFolder, prepared: Prepared | None = None) -> None:
         """Start the run, after any timing of steps in progress."""

@@ -52,7 +52,7 @@ def joined(pieces: list[dict[str, Any]]) -> str:
 def test_ten_scenes_teach_chapter_by_chapter(deck: dict[str, Any]) -> None:
     assert [scene["title"] for scene in deck["scenes"]] == CHAPTERS
     for scene in deck["scenes"]:
-        assert set(scene) == {"title", "note", "show", "state", "recorded"}
+        assert set(scene) == {"title", "note", "show", "state", "claims", "recorded"}
         assert 60 < len(scene["note"]) <= 215  # two lines on a projector
         assert scene["recorded"]
         if scene["show"] in ("logits", "softmax", "distribution", "text", "beams"):
@@ -60,12 +60,12 @@ def test_ten_scenes_teach_chapter_by_chapter(deck: dict[str, Any]) -> None:
 
 
 def test_recorded_tokens_are_those_of_the_prompts(deck: dict[str, Any]) -> None:
-    texts: dict[int, str] = {}
+    texts: dict[tuple[str, int], str] = {}
     for scene in deck["scenes"]:
         if scene["show"] in OF_A_MODEL:
             assert joined(scene["recorded"]["prompt"]) == scene["state"]["prompt"]
             for piece in scene["recorded"]["prompt"]:
-                assert texts.setdefault(piece["id"], piece["text"]) == piece["text"]
+                assert texts.setdefault((scene["recorded"]["model"], piece["id"]), piece["text"]) == piece["text"]
                 assert 0 <= piece["id"] < scene["recorded"]["n_vocab"]
 
 

@@ -446,7 +446,7 @@ def with_starter(tmp_path: Path, tiny: Tiny) -> ModelStore:
 def test_the_starter_comes_first_and_stays(with_starter: ModelStore, model: GPT) -> None:
     save(with_starter, "new", model)
     assert names(with_starter) == ["starter", "new"]
-    assert with_starter.is_starter(with_starter.get("starter"))
+    assert with_starter.is_shipped(with_starter.get("starter"))
     with pytest.raises(UserError, match="can't be deleted"):
         with_starter.delete("starter")
     assert with_starter.load("starter")[0].config == model.config

@@ -13,7 +13,7 @@ from gpt_demo.errors import UserError
 from gpt_demo.exchange.pretrained import SOURCES
 from gpt_demo.jobs import Job, Turns
 from gpt_demo.model.gpt import GPT
-from gpt_demo.store.store import ModelInfo
+from gpt_demo.store.store import STARTER, ModelInfo
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.ui.listeners import QUEUED, QUIET
 from gpt_demo.ui.protocol.views import WorkState
@@ -152,6 +152,6 @@ def pair(services: Services, token: str, chosen: Sequence[str | None]) -> list[A
 def _typical(services: Services, token: str, models: Sequence[ModelInfo]) -> list[str]:
     """What is worth comparing: the newest model of the visitor's own, the smallest GPT-2, the starter."""
     own = [info.name for info in models if services.may_delete(info, token) and info.about.get("source") not in SOURCES]
-    starters = [info.name for info in models if services.store.is_starter(info)]
+    starters = [info.name for info in models if info.name == STARTER]
     pretrained = [info.name for info in models if info.name == "gpt2-124M"]
     return [*own[:1], *pretrained, *starters] if own else [*starters, *pretrained]

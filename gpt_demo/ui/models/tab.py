@@ -260,8 +260,8 @@ class ModelsTab:
         if self._found(token, name) is None and self.fetches.has_files(name or "") and not self.services.limits:
             return "files"
         info = self._info(token, name)
-        if self.services.store.is_starter(info):
-            raise UserError("The starter model belongs to the app and can't be deleted.")
+        if self.services.store.is_shipped(info):
+            raise UserError(f"The model {info.name} belongs to the app and can't be deleted.")
         if not self.services.may_delete(info, token):
             raise UserError(f"{info.name} belongs to this server; you can delete only models that you trained.")
         return "gpt2" if info.name in SIZE_OF else "model"

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from gpt_demo.errors import UserError
+from gpt_demo.format import count, number
+from gpt_demo.store.store import ModelInfo
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.ui.protocol.playground import Row, Vocabulary
 
@@ -61,3 +63,13 @@ def vocabulary_payload(tokenizer: Tokenizer) -> Vocabulary:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
+
+
+def card(info: ModelInfo) -> str:
+    """What a model is, in a line: its size, what it has read, and its losses where they are known."""
+    about = info.about
+    read = about.get("reads") or (about.get("source") if about.get("preset") else None)
+    words = f"{count(info.config.n_params)} parameters." + (f" Has read: {read}." if read else "")
+    losses = [(about.get("train_loss"), "on what it has read"), (about.get("val_loss"), "on text it has not seen")]
+    known = [f"{number(loss)} {where}" for loss, where in losses if loss is not None]
+    return f"{words} Loss {', '.join(known)}." if known else words

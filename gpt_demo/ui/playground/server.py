@@ -20,9 +20,10 @@ from gpt_demo.decoding.window import next_logits
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event
 from gpt_demo.model.gpt import GPT
+from gpt_demo.presenter.claims import read_examples
 from gpt_demo.presenter.scenes import default_deck
 from gpt_demo.text.tokenizer import Tokenizer
-from gpt_demo.ui.playground.payload import row_payload, vocabulary_payload
+from gpt_demo.ui.playground.payload import card, row_payload, vocabulary_payload
 from gpt_demo.ui.playground.sessions import Sessions
 from gpt_demo.ui.protocol.playground import (
     Asked,
@@ -35,6 +36,7 @@ from gpt_demo.ui.protocol.playground import (
     AskedToy,
     Counts,
     DeckAnswer,
+    ExamplesAnswer,
     Happened,
     Ids,
     Job,
@@ -57,7 +59,7 @@ class LabServer:
         self.sessions = Sessions()
         questions: tuple[Callable[[Any], Any], ...] = (
             *(self.models, self.open, self.encode, self.row, self.score),
-            *(self.start, self.more, self.close, self.toy, self.deck),
+            *(self.start, self.more, self.close, self.toy, self.deck, self.examples),
         )
         self.functions = [_answering(question) for question in questions]
 
@@ -68,8 +70,10 @@ class LabServer:
     def open(self, request: AskedOfModel) -> Opened:
         """What is known of a model."""
         model, tokenizer = self._load(request)
+        info = self.services.store.get(str(request.get("model", "")), owner(request.get("token")))
         return {
             "model": request["model"],
+            "card": card(info),
             "n_ctx": model.config.n_ctx,
             "n_vocab": tokenizer.n_vocab,
             "end_of_text": tokenizer.end_of_text,
@@ -145,6 +149,11 @@ class LabServer:
         """The presenter's scenes that come with the app."""
         deck: Any = default_deck()
         return {"deck": deck}
+
+    def examples(self, request: Asked) -> ExamplesAnswer:
+        """The examples that come with the app."""
+        found: Any = read_examples()
+        return {"examples": found["examples"]}
 
     def _load(self, request: AskedOfModel) -> tuple[GPT, Tokenizer]:
         return self.services.store.load(str(request.get("model", "")), owner(request.get("token")))

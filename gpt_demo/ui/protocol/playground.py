@@ -117,6 +117,7 @@ class Opened(TypedDict):
     """What is known of a model."""
 
     model: str
+    card: str  # what it is, in a line
     n_ctx: int
     n_vocab: int
     end_of_text: int
@@ -183,6 +184,7 @@ class Scene(TypedDict):
     show: str
     state: dict[str, Any]
     recorded: NotRequired[dict[str, Any]]
+    claims: NotRequired[list[dict[str, Any]]]  # gpt_demo/presenter/claims.py
 
 
 class Deck(TypedDict):
@@ -196,6 +198,22 @@ class DeckAnswer(TypedDict):
     """The deck that comes with the app."""
 
     deck: Deck
+
+
+class Example(TypedDict):
+    """A state of the Playground that shows one effect, and in a sentence what to look for."""
+
+    title: str
+    about: str
+    look: str
+    state: dict[str, Any]
+    claims: list[dict[str, Any]]  # gpt_demo/presenter/claims.py
+
+
+class ExamplesAnswer(TypedDict):
+    """The examples that come with the app."""
+
+    examples: list[Example]
 
 
 class Greeting(TypedDict):
