@@ -52,7 +52,7 @@ export interface BeamsNow {
   logprobs: number[];
 }
 
-/** One token was chosen in one lane, with what a reader may ask about it. */
+/** One token was chosen in one lane. */
 export interface Drawn {
   event: "drawn";
   lane: number;
@@ -241,7 +241,7 @@ export interface Schedule { values: number[]; label: string; }
 /** What a run will be. */
 export interface Plan { facts: Fact[]; schedule: Schedule; }
 
-/** How a run stands. */
+/** The status of a run. */
 export interface RunStatus {
   name: string;
   state: Status;
@@ -312,10 +312,10 @@ export interface Architecture {
   total: string;
 }
 
-/** How long work stands. */
+/** The status of long-running work. */
 export interface WorkStatus { text: string; fraction: number; state: WorkState; troubles: string[]; }
 
-/** Rows are prompts, columns models; null where nothing has come yet. */
+/** Rows are prompts, columns models; null where there is no result yet. */
 export interface Completions { models: string[]; failed: boolean[]; prompts: string[]; rows: ((Cell | null)[])[]; }
 
 /** How well a model predicts the text; losses in nats per token. */

@@ -109,10 +109,10 @@ export class Position {
     this.title.replaceChildren(...(next ? ["Next token"] : [`Token ${number(place + 1)}: `, h("code", "", token)]));
     const way = story.wayOf(selected);
     const same = !way || JSON.stringify(way) === JSON.stringify(story.settings);
-    const before = Math.min(story.promptIds.length + place, story.about.n_ctx);
+    const before = Math.min(story.promptIds.length + place, story.about?.n_ctx ?? Infinity);
     const where = `After ${number(before)} tokens of context`;
-    const origin = same ? "" : `; drawn with other settings than now (seed ${way.seed})`;
-    const hand = node && !way ? "; put here by hand" : "";
+    const origin = same ? "" : `; sampled with different settings (seed ${way.seed})`;
+    const hand = node && !way ? "; inserted by hand" : "";
     this.how.textContent = `${where}${next ? ". Choose a bar to add its token" : ""}${given(node)}${origin}${hand}.`;
     this.forkButton.disabled = next;
     this.thenButton.disabled = same;

@@ -48,7 +48,7 @@ export class Race {
       },
     });
     const scale = h("span", "race-scale", h("span", "quiet", "Probability "), legend("probability"));
-    scale.title = "The colour of a token: its probability in the model's own distribution";
+    scale.title = "The color of a token: its probability in the model's own distribution";
     const seeds = new Seeds(lab, () => this.n);
     this.node.append(setup(lab), ...this.job.nodes(scale), this.hints(), this.grid, this.foot(), seeds.node);
     container.append(this.node);

@@ -48,7 +48,7 @@ export const STEPS = {
   },
   top_k: {
     label: "Top-k",
-    title: "Only the k most probable tokens stay; of equally probable ones those with the lower ids. 0 is off.",
+    title: "Keeps only the k most probable tokens; of equally probable ones those with the lower ids. 0 is off.",
     rule: "a whole number of at least 1; 0 turns it off",
     off: 0, low: 0, high: LARGEST, open: false, whole: true, greedy: null,
     on: 40, slider: null, scene: [1, 50, 1], // Write's grows with the vocabulary

@@ -263,8 +263,7 @@ class Draws {
   }
 }
 
-// The panel
-// ------------------------------------------------------------------------------------------------------------
+// The panel -----------------------------------------------------------------------------------------------------------
 
 /** @param {HTMLElement} container @param {Lab} lab */
 function mount(container, lab) {
@@ -279,7 +278,7 @@ function mount(container, lab) {
     () => change(lab, { draws: DRAWS }),
   );
   const clear = button("Clear", "Take the counts away", () => change(lab, { draws: 0 }));
-  const method = h("span", "toy-quiet", "");
+  const method = h("span", "toy-quiet");
   const show = () => {
     const { toy } = lab.state;
     const result = compute(toy);
@@ -289,8 +288,7 @@ function mount(container, lab) {
       showWord(words.rows[id], entry, counts ? counts[id] : null, id === result.hit.id),
     );
     bar.show(result, toy.u);
-    const book = toy.temperature === 1 && toy.top_k === 0 ? ": the book's own counts" : "";
-    method.textContent = `torch.multinomial, one draw at a time, seed 123${book}.`;
+    method.textContent = `Seed 123${toy.temperature === 1 && !toy.top_k ? ": the book's own counts" : ""}.`;
     const kept = result.words.filter((entry) => entry.kept).length;
     facts.textContent =
       `${kept} of 9 words are possible; as uncertain as a choice among ` +

@@ -436,6 +436,7 @@ def test_the_menu_of_examples_is_used_by_keys(visitor: Visitor, app: App) -> Non
     page = opened(visitor, app)
     opener = page.get_by_role("button", name="Examples", exact=True)
     opener.press("Enter")
+    expect(page.get_by_role("button", name=re.compile("^Temperature ramp"))).to_be_focused()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     expect(page.get_by_role("button", name=re.compile("^Greedy loop"))).to_be_focused()
