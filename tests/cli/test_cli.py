@@ -24,7 +24,7 @@ import gpt_demo.cli.main as cli
 from gpt_demo.events import Event, Stepped, TokenChosen
 from gpt_demo.runs.folder import RunFolder
 from gpt_demo.store.folder import load_model
-from gpt_demo.store.store import ModelStore
+from gpt_demo.store.store import SHIPPED, ModelStore
 from gpt_demo.text.tokenizer import byte_level
 from gpt_demo.training.config import FIELDS
 from gpt_demo.training.evaluation import evaluate
@@ -267,21 +267,20 @@ def test_evaluate(trained: tuple[Home, Result]) -> None:
 def test_models(trained: tuple[Home, Result]) -> None:
     home, _ = trained
     listed = {event["name"]: event for event in home("models", "--json").events}
-    assert set(listed) <= {"starter", "one", "one-best"}
+    assert set(listed) <= {*SHIPPED, "one", "one-best"}
     one = listed["one"]
     assert (one["event"], one["parameters"]) == ("model", home.store.get("one").config.n_params)
     assert one["about"]["source"] == "text.txt"
     assert "owner" not in one["about"]
-    starter, newest, *_ = home("models").out.splitlines()
-    assert starter.startswith("starter ")
-    assert newest.startswith("one ")
+    names = [line.split()[0] for line in home("models").out.splitlines()]
+    assert names[: len(SHIPPED) + 1] == [*SHIPPED, "one"]
 
 
 def test_models_of_all_visitors(home: Home, tiny: Tiny) -> None:
-    assert [event["name"] for event in home("models", "--json").events] == ["starter"]
+    assert [event["name"] for event in home("models", "--json").events] == list(SHIPPED)
     model = tiny()
     home.store.save("hers", model.config, model.state_dict(), byte_level(), {"owner": "x", "val_loss": float("nan")})
-    _, event = home("models", "--json").events
+    event = home("models", "--json").events[-1]
     assert (event["name"], event["about"]) == ("hers", {"val_loss": None})
 
 
@@ -320,7 +319,7 @@ MISTAKES = [
     ("train short.txt --tokenizer bytes", "training text has 2 tokens, but n_ctx 128"),
     ("train text.txt missing.txt", "missing.txt can't be read"),
     ("train text.txt --preset slow", "no preset named 'slow'"),
-    ("train text.txt --model nobody", "no model named 'nobody'. Available: starter, one"),
+    ("train text.txt --model nobody", "no model named 'nobody'. Available: starter, early, memorized, one"),
     ("train text.txt --model broken", "no model named 'broken'"),
     ("train text.txt --model one --n-layer 3 --tokenizer bpe", "keeps that model's n_layer, tokenizer"),
     ("train text.txt --name one", "already a model named one"),
