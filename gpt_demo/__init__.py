@@ -18,7 +18,7 @@ from typing import Any
 # several times faster. Read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "GPT": "model.gpt",
