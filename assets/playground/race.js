@@ -50,8 +50,8 @@ export class Race {
     const scale = h("span", "race-scale", h("span", "quiet", "Probability "), legend("probability"));
     scale.title = "The color of a token: its probability in the model's own distribution";
     const seeds = new Seeds(lab, () => this.n);
-    this.node.append(setup(lab), ...this.job.nodes(scale), this.hints(), this.grid, this.foot(), seeds.node);
-    container.append(this.node);
+    this.node.append(setup(lab), ...this.job.nodes(scale), this.hints(), this.grid, this.foot());
+    container.append(this.node, seeds.node);
     this.sync();
     lab.on((changed) => this.changed(changed));
   }

@@ -514,7 +514,7 @@ def test_a_token_is_asked_for_its_distribution(lab: Playground) -> None:
     expect(lab.dist).to_have_attribute("data-hit", str(written[4]))
     expect(lab.panel.locator(".bar-row.chosen")).to_have_attribute("data-id", str(written[4]))
     lab.set_step("temperature", 3)
-    expect(lab.panel.locator(".how")).to_contain_text("other settings")
+    expect(lab.panel.locator(".how")).to_contain_text("different settings")
     lab.press("Use its settings")
     expect(lab.step("temperature").get_by_role("spinbutton")).to_have_value("0.8")
     lab.page.keyboard.press("Escape")

@@ -374,7 +374,7 @@ def test_a_long_prompt_is_cut_with_a_notice_and_an_impossible_one_refused(app: A
     number(root, "Length", 5)
     root.get_by_label("Prompt").fill("a" * 200_001)
     root.get_by_role("button", name="Start the race").click()
-    expect(root.get_by_role("alert")).to_contain_text("200,001 characters; up to 200,000 can be read")
+    expect(root.get_by_role("alert")).to_contain_text("200,001 characters; the limit is 200,000")
     expect(root).to_have_attribute("data-state", "idle")
     root.get_by_label("Prompt").fill("é" * 50_000)
     root.get_by_role("button", name="Try again").click()
