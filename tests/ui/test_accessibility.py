@@ -122,7 +122,7 @@ def test_comparisons_violate_nothing(visitor: Visitor, app: App, width: int, the
         expect(page.locator(f"#{prefix}-run")).to_have_css("opacity", "1")  # it fades in
         assert violations(page) == []
     for mode in (
-        page.get_by_role("group", name="What the colours show").get_by_role("button").all()[1:]
+        page.get_by_role("group", name="What the colors show").get_by_role("button").all()[1:]
     ):  # the first is on
         mode.click()
         assert violations(page) == []

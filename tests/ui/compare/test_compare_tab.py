@@ -306,7 +306,7 @@ def test_two_models_are_told_apart_piece_by_piece(app: App, visitor: Visitor, se
     row = shown.locator(".totals tbody tr").nth(1).locator("th, td").all_inner_texts()
     assert row == [second, str(found.tokens[1]), f"{found.losses[1]:.2f}", f"{found.perplexities[1]:.1f}",
                    f"{found.bits_per_byte[1]:.3f}"]  # fmt: skip
-    modes = shown.get_by_role("group", name="What the colours show").get_by_role("button").all_inner_texts()
+    modes = shown.get_by_role("group", name="What the colors show").get_by_role("button").all_inner_texts()
     assert modes == ["Difference", "one", second, *(["Divergence"] if second == "other" else [])]
     gains = [one.logprobs[1] - one.logprobs[0] for one in found.segments]
     expect(shown.locator(".most tbody tr").first.locator("td").nth(2)).to_have_text(
@@ -320,7 +320,7 @@ def test_two_different_models_and_some_text_are_needed(app: App, visitor: Visito
     assert page.locator("#contrast-text textarea").input_value() == ready_text()
     choose(page, "First", "one")
     choose(page, "Second", "one")
-    expect(run(page, "contrast", "failed")).to_contain_text("Choose two models")
+    expect(run(page, "contrast", "failed")).to_contain_text("Choose two different models")
     choose(page, "Second", "other")
     page.locator("#contrast-text textarea").fill("x" * 1025)
     expect(run(page, "contrast", "failed")).to_contain_text("has 1,025 tokens; 1 to 1,024")
