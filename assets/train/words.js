@@ -6,7 +6,7 @@ export const EMPTY = "The curves appear here as soon as training starts.";
 
 /** @type {Record<string, string[]>} */
 export const REFERENCES = {
-  uniform: ["knows nothing", "ln V"],
+  uniform: ["uniform guessing", "ln V"],
   unigram: ["token frequencies", "unigram"],
   bigram: ["previous token", "bigram"],
   unigram_in_sample: ["token frequencies of the training text", "unigram"],

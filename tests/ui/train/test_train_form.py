@@ -156,7 +156,7 @@ def test_a_text_that_cannot_be_used_is_explained_and_nothing_is_lost(app: App, v
     page.get_by_label("Name").fill("stays")
     for name, content, sentence in (
         ("picture.txt", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "picture.txt seems to be a PNG picture"),
-        ("empty.txt", b" \n", "empty.txt holds no text"),
+        ("empty.txt", b" \n", "empty.txt contains no text"),
         ("short.txt", b"too short", 'The training text has 8 tokens, but "Context length" 16 needs at least 17'),
     ):
         upload(page, (name, content))
