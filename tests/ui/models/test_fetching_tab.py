@@ -140,6 +140,7 @@ def test_hugging_face_is_the_other_source(
     app: App, visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_repo(tmp_path / "repo", gpt2(), n_positions=16, n_embd=8, n_head=2, n_layer=1)
+    monkeypatch.setitem(GPT2_SIZES, "124M", GPTConfig(50257, 16, 8, 2, 1))
     with HubServer({REPOS["124M"]: tmp_path / "repo"}) as hub:
         hub.replaces_the_hub(monkeypatch, tmp_path / "cache")
         page = open_models(visitor, app)
