@@ -46,7 +46,7 @@ from gpt_demo.ui import build_app, is_public, launch_options, services
 TINY: dict[str, Any] = {
     "tokenizer": "bytes", "n_ctx": 16, "n_embd": 32, "n_head": 2, "n_layer": 1, "batch_size": 4, "max_steps": 12,
     "eval_interval": 4, "eval_batches": 1, "sample_interval": 4, "sample_tokens": 6, "save_seconds": 0.5,
-    "warmup_steps": 2, "precision": "fp32",
+    "warmup_steps": 2, "precision": "fp32", "patience": 0,
 }  # fmt: skip
 
 expect.set_options(timeout=20_000)  # other processes may need the processor

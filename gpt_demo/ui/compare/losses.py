@@ -54,7 +54,9 @@ class SameText:
                 self.work = Work("losses", "Measure", turns)
             with gr.Column(scale=8, min_width=320):
                 self.table = view("losses", elem_id="losses")
-                self.save = gr.Button("Table as CSV", visible=False, elem_id="losses-save", elem_classes="small-button")
+                self.save = gr.Button(
+                    "Table as CSV", interactive=False, elem_id="losses-save", elem_classes="small-button"
+                )
                 self.file = Downloads("losses-file")
 
     def connect(self) -> None:
@@ -140,7 +142,7 @@ class Sheet:
             "of": self._whole,
             "mixed": any(not same_vocabulary(self._tokenizers[0], other) for other in self._tokenizers),
         }
-        return view_json(data), list(self.rows), gr.update(visible=bool(self.rows))
+        return view_json(data), list(self.rows), gr.update(interactive=bool(self.rows))
 
 
 def write_csv(target: Path, rows: Sequence[LossRow]) -> Path:

@@ -227,7 +227,7 @@ def test_prompts_are_lines() -> None:
 
 def test_losses_are_shown_and_saved(app: App, visitor: Visitor) -> None:
     page = open_compare(visitor, app, "Same text")
-    expect(page.locator("#losses-save")).to_be_hidden()
+    expect(page.locator("#losses-save")).to_be_disabled()
     tick(page, "losses", "pairs", "one")
     page.locator("#losses-source").get_by_label("Paste").check()
     text = sample_story()[:2000]

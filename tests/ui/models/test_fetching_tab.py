@@ -205,7 +205,7 @@ def test_two_visitors_share_a_download(
     press(one, "Download")
     expect(view_of(one, "model-progress")).to_contain_text("1.0 MB of 2.4 MB")
     press(other, "Download")
-    expect(toast(other)).to_contain_text("gpt2-124M is being downloaded, and one at a time is enough")
+    expect(toast(other)).to_contain_text("gpt2-124M is being downloaded; one at a time")
     expect_download(other, "running")
     expect(view_of(other, "model-progress")).to_have_attribute("data-name", NAME)
     assert server.count("GET", stalled) == 1

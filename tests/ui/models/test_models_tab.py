@@ -76,7 +76,7 @@ def test_the_starter_stays(app: App, visitor: Visitor) -> None:
     page = open_models(visitor, app)
     choose(page, "starter")
     page.get_by_role("button", name="Delete", exact=True).click()
-    expect(toast(page)).to_contain_text("The starter model belongs to the app")
+    expect(toast(page)).to_contain_text("The model starter belongs to the app")
     expect(page.locator("#delete-question")).to_be_hidden()
     assert "starter" in app.names()
 
@@ -143,6 +143,7 @@ def test_a_file_of_weights_alone_is_asked_about(app: App, visitor: Visitor, tmp_
     page = open_models(visitor, app)
     page.get_by_role("button", name="Import a model").click()
     page.locator("#import-file input[type=file]").set_input_files(tmp_path / "model.pth")
+    expect(page.get_by_label("Import as")).to_have_value("model")
     page.get_by_label("Import as").fill("book")
     form, heads = page.locator("#import-unsaid"), page.locator("#import-n_head input")
     expect(form).to_be_hidden()

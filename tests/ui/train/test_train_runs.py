@@ -68,7 +68,7 @@ def test_the_chart_of_a_finished_run_can_be_read(app: App, visitor: Visitor) -> 
     choose_run(page, "narrow")
     choose_run(page, "wide")
     chart, main = page.locator(".training-chart"), page.locator(".tc-main")
-    expect(chart).to_have_attribute("data-points", "6")
+    expect(chart).to_have_attribute("data-points", "7")  # every fourth step, and the last
     best = min(app.history("wide").evaluations["val_loss"])
     assert float(chart.get_attribute("data-best") or 0) == pytest.approx(best, rel=1e-4)
     expect(main.get_by_text(re.compile("^best "))).to_be_visible()
@@ -152,7 +152,7 @@ def test_figure_numbers_and_model_can_be_saved(app: App, visitor: Visitor) -> No
     table = list(csv.DictReader(io.StringIO(content.decode())))
     assert [int(row["step"]) for row in table] == list(range(24))
     assert float(table[0]["val_loss"]) == app.history("wide").evaluations["val_loss"][0]
-    name, content = save(page, "Model (safetensors)")
+    name, content = save(page, "Best model (safetensors)")
     with zipfile.ZipFile(io.BytesIO(content)) as files:
         names = sorted(name for name in files.namelist() if not name.endswith("/"))
     assert names == ["wide/config.json", "wide/model.safetensors", "wide/tokenizer.json"]
@@ -165,7 +165,7 @@ def test_a_model_opens_in_transformers(app: App, visitor: Visitor, tmp_path: Pat
     page = open_train(visitor, app)
     choose_run(page, name)
     unfold(page, "Download")
-    file, content = save(page, "Model for transformers")
+    file, content = save(page, "Best model for transformers")
     assert file == f"{name}-transformers.zip"
     zipfile.ZipFile(io.BytesIO(content)).extractall(tmp_path)
     model = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / name)
