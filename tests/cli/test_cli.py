@@ -21,6 +21,7 @@ from conftest import Tiny
 from small import TEXT, options
 
 import gpt_demo.cli.main as cli
+from gpt_demo.cli import train, write
 from gpt_demo.events import Event, Stepped, TokenChosen
 from gpt_demo.runs.folder import RunFolder
 from gpt_demo.store.folder import load_model
@@ -437,7 +438,7 @@ def test_a_run_that_somebody_works_on(home: Home) -> None:
 def signalled(at: type[Event], number: int, count: int = 1) -> Any:
     """Prints events, and sends this process a signal (as often as said) after the third event of a kind."""
     seen = iter(range(100))
-    show = cli.print_json
+    show = train.print_json
 
     def print_and_signal(event: Event) -> None:
         show(event)
@@ -451,7 +452,7 @@ def signalled(at: type[Event], number: int, count: int = 1) -> Any:
 @pytest.mark.parametrize(("number", "count"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 3)])
 def test_an_interrupted_training_is_saved(home: Home, number: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(number)
-    monkeypatch.setattr(cli, "print_json", signalled(Stepped, number, count))
+    monkeypatch.setattr(train, "print_json", signalled(Stepped, number, count))
     result = home.train("--name", "one")
     assert result.code == 130
     assert result.err == "Stopped; the model and its state are saved. To resume: train --resume one\n"
@@ -466,7 +467,7 @@ def test_an_interrupted_training_is_saved(home: Home, number: int, count: int, m
 
 def test_an_interrupted_generation_ends(trained: tuple[Home, Result], monkeypatch: pytest.MonkeyPatch) -> None:
     home, _ = trained
-    monkeypatch.setattr(cli, "print_json", signalled(TokenChosen, signal.SIGINT))
+    monkeypatch.setattr(write, "print_json", signalled(TokenChosen, signal.SIGINT))
     result = home(*GENERATE, "--json")
     assert (result.code, result.kinds()) == (130, ["token"] * 3)
 
@@ -483,7 +484,7 @@ def test_interrupted_anywhere_else(trained: tuple[Home, Result], monkeypatch: py
 
 def test_a_reader_that_has_had_enough(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """`train ... | head`: no traceback, and the run can go on."""
-    show, lines = cli.print_json, iter(range(100))
+    show, lines = train.print_json, iter(range(100))
 
     def full(event: Event) -> None:
         if next(lines) == 5:
@@ -491,7 +492,7 @@ def test_a_reader_that_has_had_enough(home: Home, monkeypatch: pytest.MonkeyPatc
         show(event)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "print_json", full)
+        patch.setattr(train, "print_json", full)
         result = home.train("--name", "one")
     assert (result.code, result.err) == (
         0,

@@ -22,8 +22,8 @@ from test_cli import ROOT, Home
 from transformers import GPT2LMHeadModel
 
 import gpt_demo.download.files
-from gpt_demo.cli import models as commands_models
-from gpt_demo.cli.models import ProgressPrinter
+from gpt_demo.cli import output
+from gpt_demo.cli.output import ProgressPrinter
 from gpt_demo.download.files import DownloadFailed
 from gpt_demo.events import Converting, Downloading, Kept, Saved
 from gpt_demo.exchange.hub import REPOS, fetch_from_hub
@@ -234,7 +234,7 @@ def said(events: list[Any], capsys: pytest.CaptureFixture[str], seconds: float =
     """What is printed, `seconds` passing between two events."""
     clock = iter(range(10**6))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands_models.time, "monotonic", lambda: seconds * next(clock))
+        patch.setattr(output.time, "monotonic", lambda: seconds * next(clock))
         patch.setattr(sys.stdout, "isatty", lambda: tty)
         printer = ProgressPrinter()
         for event in events:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gpt_demo.cli.main import _changes, _parse
+from gpt_demo.cli.main import _parse
+from gpt_demo.cli.train import changes_of
 from gpt_demo.errors import UserError
 from gpt_demo.model.gpt import GPTConfig
 from gpt_demo.training.config import (
@@ -72,7 +73,7 @@ def parsed(command: str) -> tuple[str, RunConfig]:
     python, start, task, *words = shlex.split(command)
     assert (python, start, task) == ("python3", "start.py", "cli")
     options = _parse(words)
-    return options.file[0], preset(options.preset, _changes(options))
+    return options.file[0], preset(options.preset, changes_of(options))
 
 
 def test_every_promised_setting_exists_and_is_explained() -> None:

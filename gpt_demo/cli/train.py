@@ -1,0 +1,118 @@
+"""`train`: a run on a text, from scratch, from a stored model, or resumed."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpt_demo.cli.output import Reader, print_json
+from gpt_demo.cli.shared import interruptible, open_store, option
+from gpt_demo.cli.texts import read_options, sample_text, text_options
+from gpt_demo.errors import UserError
+from gpt_demo.events import Evaluated, Event, Finished, Sampled, Started, Stepped
+
+if TYPE_CHECKING:
+    from gpt_demo.runs.runs import RunFolder
+    from gpt_demo.store.store import ModelStore
+
+
+def train_options(command: argparse.ArgumentParser) -> None:
+    from gpt_demo.training.config import FIELDS, PRESETS, describe
+
+    text_options(command, "*")
+    command.add_argument("--sample", metavar="NAME", help="instead of FILE: story or verdict (The Verdict, downloaded)")
+    command.add_argument("--preset", metavar="NAME", help=f"{', '.join(PRESETS)} (default: quick)")
+    command.add_argument("--model", metavar="NAME", help="start from this stored model instead of from scratch")
+    command.add_argument("--name", help="name of the run and its model")
+    command.add_argument("--resume", metavar="RUN", help="resume a run that was stopped or interrupted")
+    settings = command.add_argument_group("settings, each overriding the preset")
+    for name in FIELDS:
+        settings.add_argument(option(name), metavar="VALUE", dest=f"set_{name}", help=describe(name))
+
+
+def train(options: argparse.Namespace) -> int:
+    from gpt_demo.memory import keep_freed_memory
+    from gpt_demo.runs.keeping import store_model
+    from gpt_demo.runs.outcome import verdict
+    from gpt_demo.runs.recipes import train_job
+
+    keep_freed_memory()
+    store = open_store()
+    folder = _run_folder(options, store)
+    reader = Reader(print_json if options.json else _print_training)
+    with folder.working() as finish, interruptible() as interrupted:
+        with contextlib.closing(train_job(folder, store, lambda: interrupted() or reader.gone)) as events:
+            for event in events:
+                reader.show(event)
+        if isinstance(event, Finished):
+            finish("finished")
+            if not options.json and not reader.gone:
+                print(verdict(folder.name, folder.history()))
+            return 0
+        finish("stopped")
+        store_model(folder, store)
+    print(f"Stopped; the model and its state are saved. To resume: train --resume {folder.name}", file=sys.stderr)
+    return 0 if reader.gone else 130
+
+
+def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
+    """A new run, or the one to resume, checked and ready to start."""
+    from gpt_demo.paths import data_home
+    from gpt_demo.runs.recipes import create_run, resume_run, starts_over
+    from gpt_demo.runs.runs import Runs
+    from gpt_demo.training.config import FROM_MODEL, preset
+
+    changes = changes_of(options)
+    runs = Runs(data_home(), see_all=True)
+    if options.resume is not None:
+        if options.file or options.sample or options.model or options.name or options.preset:
+            raise UserError("--resume continues a run as it was: omit FILE, --preset, --model and --name.")
+        folder = runs.get(options.resume)
+        resume_run(folder, changes)
+        if again := starts_over(folder):
+            print(again, file=sys.stderr)
+        return folder
+    if bool(options.file) == bool(options.sample):
+        raise UserError("No text file is given. Give one, or --sample NAME, or --resume RUN.")
+    kept = FROM_MODEL & set(changes)
+    if options.model and kept:
+        raise UserError(f"A run from --model keeps that model's {', '.join(sorted(kept))}. Omit these options.")
+    name = options.preset or "quick"
+    return create_run(
+        runs, store, sample_text(options.sample) if options.sample else read_options(options), preset(name, changes),
+        preset_name=name, name=options.name, base=options.model, source=options.sample or Path(options.file[0]).name,
+    )  # fmt: skip
+
+
+def changes_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings given, converted to their types."""
+    from gpt_demo.training.config import FIELDS, parse_value
+
+    given = {name: getattr(options, f"set_{name}") for name in FIELDS}
+    return {name: parse_value(name, value) for name, value in given.items() if value is not None}
+
+
+def _print_training(event: Event) -> None:
+    """One line per event, but only every 50th step."""
+    if isinstance(event, Started):
+        print(
+            f"{event.run}: {event.n_params:,} parameters, {event.train_tokens:,} training and {event.val_tokens:,} "
+            f"validation tokens, steps {event.step} to {event.total_steps - 1} on {event.device} in {event.precision}"
+        )
+    elif isinstance(event, Stepped) and event.step % 50 == 0:
+        print(f"step {event.step:>6}  loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s", flush=True)
+    elif isinstance(event, Evaluated):
+        from gpt_demo.training.evaluation import perplexity
+
+        print(
+            f"step {event.step:>6}  train loss {event.train_loss:.3f}  validation loss {event.val_loss:.3f}  "
+            f"perplexity {perplexity(event.val_loss):,.1f}",
+            flush=True,
+        )
+    elif isinstance(event, Sampled):
+        print(f"step {event.step:>6}  {' '.join(event.text.split())}", flush=True)
+    elif isinstance(event, Finished):
+        print(f"finished after {event.steps} steps and {event.seconds:,.1f} s")
