@@ -9,9 +9,9 @@ import { visible } from "../page/visible.js";
 
 /** @import { Contrasted, Segment } from "../page/protocol.js" */
 
-// What the colours show: a value of a segment, its class, and the legend ----------------------------------------------
+// What the colors show: a value of a segment, its class, and the legend ----------------------------------------------
 
-const GAINS = [0.5, 2, 4]; // nats; beyond: the strongest colour
+const GAINS = [0.5, 2, 4]; // nats; beyond: the strongest color
 const DIVERGENCES = [0.05, 0.15, 0.3, 0.45, 0.6]; // nats; at most ln 2 = 0.69
 
 /** @param {Segment} segment */
@@ -189,7 +189,7 @@ function textBox(data, show) {
 }
 
 /** @param {Contrasted} data @param {HTMLElement[]} spans */
-function coloured(data, spans) {
+function colored(data, spans) {
   const legend = h("div", "legend");
   const modes = modesOf(data);
   const buttons = modes.map((mode) => {
@@ -251,7 +251,7 @@ function contrast(root, data) {
   root.replaceChildren(
     totals(data),
     ...(cut ? [h("p", "quiet", note)] : []),
-    ...coloured(data, box.spans),
+    ...colored(data, box.spans),
     box.node,
     out,
     ...differences(data, box.select),

@@ -1,10 +1,10 @@
-// What panels share: the scale of colours, and small parts of forms.
+// What panels share: the scale of colors, and small parts of forms.
 //
 // The classes belong to assets/playground/lab.css.
 
 import { h, set } from "./dom.js";
 
-// Colours: one hue, five steps and a sixth for hardly anything --------------------------------------------------------
+// Colors: one hue, five steps and a sixth for hardly anything --------------------------------------------------------
 
 /** @typedef {"probability" | "rank" | "entropy"} Scale */
 
@@ -27,7 +27,7 @@ export function shade(kind, value) {
   return i < 0 ? 0 : 5 - i;
 }
 
-/** The scale with its words, to be put beside what is coloured.
+/** The scale with its words, to be put beside what is colored.
  *  @param {Scale} kind */
 export function legend(kind) {
   const parts = LEGENDS[kind].map((words, i) => h("span", `shade-${5 - i}`, words));

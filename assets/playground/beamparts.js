@@ -209,7 +209,7 @@ export function legend() {
   const keys = { best: "best", greedy: "G greedy", sampled: "S drawn", finished: "finished", pruned: "pruned" };
   const parts = Object.entries(keys).map(([name, words]) => h("span", `beam-key ${name}`, words));
   const node = h("p", "beam-legend", ...parts);
-  node.title = "How nodes are drawn; their colour is the probability of the token after its beginning";
+  node.title = "How nodes are drawn; their color is the probability of the token after its beginning";
   return node;
 }
 

@@ -17,7 +17,7 @@ import { active, chainOf } from "./steps.js";
 /** @import { Setting } from "./steps.js" */
 /** @import { TreeJSON } from "./tree.js" */
 
-/** @typedef {"probability" | "rank" | "entropy" | "nothing"} Colour of a text: what the model thought of a token */
+/** @typedef {"probability" | "rank" | "entropy" | "nothing"} Color of a text: what the model thought of a token */
 /** @typedef {{ beams: number, length: number, length_penalty: number, early: boolean }} BeamSettings */
 /** @typedef {{ temperature: number, top_k: number, u: number, draws: number }} Toy */
 
@@ -36,7 +36,7 @@ import { active, chainOf } from "./steps.js";
  *    ngram: number,
  *    beams: BeamSettings,
  *    order: "raw" | "final",
- *    colour: Colour,
+ *    color: Color,
  *    speed: number,
  *    tree: TreeJSON,
  *    toy: Toy,
@@ -80,7 +80,7 @@ export const START = {
   ngram: 4, // tokens that count as a repeat in a race
   beams: { beams: 4, length: 20, length_penalty: 1, early: false }, // of the panel "beams"
   order: "raw", // of the bars; or "final"
-  colour: "probability", // of the text; or "rank", "entropy", "nothing"
+  color: "probability", // of the text; or "rank", "entropy", "nothing"
   speed: 2, // of autoplay, tokens per second
   tree: { nodes: [], ways: [], leaf: -1 }, // what has been written: see assets/playground/tree.js
   toy: { temperature: 1, top_k: 0, u: 0.5, draws: 0 }, // nine words: u is where the dart stands

@@ -1,11 +1,11 @@
-// What is said of the text of the panel "Write": its numbers, what its colours mean, and how much of it the model sees.
+// What is said of the text of the panel "Write": its numbers, what its colors mean, and how much of it the model sees.
 
 import { h } from "../page/dom.js";
 import { number } from "../page/numbers.js";
 import { legend } from "../page/parts.js";
-import { COLOURS, colourOf } from "./text.js";
+import { COLORS, colorOf } from "./text.js";
 
-/** @import { Colour, Lab } from "./core.js" */
+/** @import { Color, Lab } from "./core.js" */
 /** @import { Story } from "./story.js" */
 
 /** @type {[string, string][]} */
@@ -23,7 +23,7 @@ const FIGURES = [
   ],
 ];
 
-const COLOURED =
+const COLORED =
   "The color of each token: its probability, its rank among all tokens, or the model's entropy before it";
 
 /** @param {[string, string]} figure */
@@ -37,11 +37,11 @@ export function figures(lab, story) {
   const shown = FIGURES.map(figure);
   const seen = h("p", "quiet seen");
   seen.setAttribute("role", "status");
-  const colours = h("select", "", ...COLOURS.map((name) => Object.assign(h("option", "", name), { value: name })));
-  colours.title = COLOURED;
-  colours.addEventListener("change", () => lab.set({ colour: colourOf(colours.value) }));
+  const colors = h("select", "", ...COLORS.map((name) => Object.assign(h("option", "", name), { value: name })));
+  colors.title = COLORED;
+  colors.addEventListener("change", () => lab.set({ color: colorOf(colors.value) }));
   const scale = h("span", "scale-box");
-  const look = h("div", "row look", h("label", "check", h("span", "quiet", "Colour"), colours), scale);
+  const look = h("div", "row look", h("label", "check", h("span", "quiet", "Color"), colors), scale);
   const node = h("div", "row facts-row", h("dl", "facts", ...shown.map((one) => one.node)), look);
 
   /** Redraw all; `job`: {count, seconds} of what is being written, if its speed is known. Gives it as data too.
@@ -59,13 +59,13 @@ export function figures(lab, story) {
     return { tokens: length, prompt: promptIds.length, logprob: sum ?? "", seen: Math.min(all, most) };
   }
 
-  /** The colours that are chosen; gives their name. */
-  function colour() {
-    const kind = colourOf(lab.state.colour);
-    colours.value = kind;
+  /** The colors that are chosen; gives their name. */
+  function color() {
+    const kind = colorOf(lab.state.color);
+    colors.value = kind;
     scale.replaceChildren(...(kind === "nothing" ? [] : [legend(kind)]));
     return kind;
   }
 
-  return { node, seen, show, colour };
+  return { node, seen, show, color };
 }

@@ -191,7 +191,7 @@ const CHECKS = {
   stop: isBoolean,
   shown: isWhole(1, 100),
   order: isOneOf("raw", "final"),
-  colour: isOneOf("probability", "rank", "entropy", "nothing"),
+  color: isOneOf("probability", "rank", "entropy", "nothing"),
   speed: isNumber(0.01, 1000),
   tree: isTree,
   lanes: isList(12, isRecord), // read through lanesOf()
@@ -203,7 +203,9 @@ const CHECKS = {
 /** What can be used of a state from outside, and the names of what can't: {state, wrong}.
  *  @param {unknown} raw */
 export function clean(raw) {
-  const [given, keys] = [isRecord(raw) ? raw : {}, /** @type {(keyof State)[]} */ (Object.keys(CHECKS))];
+  const keys = /** @type {(keyof State)[]} */ (Object.keys(CHECKS));
+  const given = isRecord(raw) ? { ...raw } : {};
+  if (Object.hasOwn(given, "colour")) given.color ??= given.colour; // its name in links of version 0.1
   const there = keys.filter((key) => Object.hasOwn(given, key));
   const good = there.filter((key) => CHECKS[key](given[key]));
   /** @type {Partial<State>} */

@@ -1,8 +1,8 @@
-// The text of the panel "Write": the prompt, then each token as a part that can be chosen, coloured by what the model
+// The text of the panel "Write": the prompt, then each token as a part that can be chosen, colored by what the model
 // thought of it. While it is written only new parts are added; nothing is built anew.
 //
 //   const text = new TextView({ choose(node), enter() });   // node: its index in the tree, or NEXT; enter: to its bars
-//   text.show(prompt, tree, about); text.append(nodes); text.select(node); text.recolour();
+//   text.show(prompt, tree, about); text.append(nodes); text.select(node); text.recolor();
 
 import { h, set, within } from "../page/dom.js";
 import { percent, number } from "../page/numbers.js";
@@ -11,14 +11,14 @@ import { visible } from "../page/visible.js";
 import { NEXT } from "./story.js";
 import { Tree } from "./tree.js";
 
-/** @import { About, Colour } from "./core.js" */
+/** @import { About, Color } from "./core.js" */
 /** @import { TreeNode } from "./tree.js" */
 
-/** @type {Colour[]} */
-export const COLOURS = ["probability", "rank", "entropy", "nothing"];
+/** @type {Color[]} */
+export const COLORS = ["probability", "rank", "entropy", "nothing"];
 
 /** @param {string} name */
-export const colourOf = (name) => COLOURS.find((one) => one === name) ?? COLOURS[0];
+export const colorOf = (name) => COLORS.find((one) => one === name) ?? COLORS[0];
 
 /** @param {HTMLElement} span */
 const nodeOf = (span) => (span.id === "lab-token-next" ? NEXT : Number(span.dataset.node));
@@ -119,7 +119,7 @@ export class TextView {
     const fresh = document.createDocumentFragment();
     for (const at of nodes) {
       const span = this.part(at, about);
-      colour(span, this.tree.nodes[at]);
+      color(span, this.tree.nodes[at]);
       this.spans.set(at, span);
       fresh.append(span);
     }
@@ -151,8 +151,8 @@ export class TextView {
     this.select(NEXT);
   }
 
-  recolour() {
-    for (const [at, span] of this.spans) if (at !== NEXT) colour(span, this.tree.nodes[at]);
+  recolor() {
+    for (const [at, span] of this.spans) if (at !== NEXT) color(span, this.tree.nodes[at]);
   }
 }
 
@@ -175,10 +175,10 @@ function nextToken() {
   return span;
 }
 
-/** The classes say all three colours; the text's data-colour says which is seen.
+/** The classes say all three colors; the text's data-color says which is seen.
  *  @param {HTMLElement} span
  *  @param {TreeNode} node */
-function colour(span, { numbers }) {
+function color(span, { numbers }) {
   if (!numbers) return;
   const { logprob, rank, entropy } = numbers;
   const steps = [shade("probability", Math.exp(logprob)), shade("rank", rank), shade("entropy", entropy)];

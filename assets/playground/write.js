@@ -126,7 +126,7 @@ export class Write {
   }
 
   scored() {
-    this.text.recolour();
+    this.text.recolor();
     this.statistics();
     this.showBranches();
     this.position.describe();
@@ -235,7 +235,7 @@ export class Write {
     if (JSON.stringify(whole) !== JSON.stringify(lab.state.steps)) lab.set({ steps: whole });
     this.controls.update(changed);
     this.toolbar.update();
-    if (changed.includes("colour")) this.text.node.dataset.colour = this.figures.colour();
+    if (changed.includes("color")) this.text.node.dataset.color = this.figures.color();
     if (changed.includes("models")) this.greeted = true;
     if (story.follow(changed)) this.anotherText();
     if (this.waiting && this.greeted && lab.state.panel === "write") {

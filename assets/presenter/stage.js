@@ -177,8 +177,8 @@ const mean = (pieces) => pieces.reduce((sum, entry) => sum + Number(entry.raw_lo
 function written(data, still) {
   const { nodes, show } = writing(data.tokens);
   const page = h("p", "stage-text", h("span", "quiet", text(list(data.prompt))), ...nodes);
-  const colours = h("p", "stage-facts", "Probability of each token ", scale("probability"));
-  const node = h("div", "", page, colours, facts(`mean log-probability ${number(mean(data.tokens), 2)}`, source(data)));
+  const colors = h("p", "stage-facts", "Probability of each token ", scale("probability"));
+  const node = h("div", "", page, colors, facts(`mean log-probability ${number(mean(data.tokens), 2)}`, source(data)));
   return play(node, nodes.length, show, still);
 }
 

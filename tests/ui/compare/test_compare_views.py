@@ -135,7 +135,7 @@ def test_a_cut_text_and_mixed_tokenizers_are_said(page: Page) -> None:
 GAINS = [(-9.0, -1.0), (-3.0, -1.0), (-1.5, -1.0), (-1.0, -1.2), (-1.0, -1.5), (-1.0, -3.5), (-1.0, -5.0)]
 
 
-def test_colours_tell_who_found_it_more_probable(page: Page) -> None:
+def test_colors_tell_who_found_it_more_probable(page: Page) -> None:
     pieces = [segment(f" p{i}", *pair, 0.1 * i) for i, pair in enumerate(GAINS)]
     root = draw(page, "contrast", contrasted(*pieces))
     spans = root.get_by_role("option")

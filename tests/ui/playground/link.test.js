@@ -57,3 +57,8 @@ test("steps are named once each and within their bounds", () => {
   assert.ok(!isSteps([{ name: "constructor", value: 1 }]));
   assert.ok(!isSteps(Array(2).fill({ name: "top_p", value: 0.5 })));
 });
+
+test("the name that version 0.1 had for the color is still read", () => {
+  assert.deepEqual(clean({ colour: "rank" }), { state: { color: "rank" }, wrong: [] });
+  assert.deepEqual(clean({ colour: "none", color: "entropy" }), { state: { color: "entropy" }, wrong: [] });
+});

@@ -792,17 +792,17 @@ def test_everything_by_keyboard(lab: Playground) -> None:
     expect(lab.bars).to_be_focused()
 
 
-def test_tokens_are_coloured(lab: Playground) -> None:
+def test_tokens_are_colored(lab: Playground) -> None:
     lab.write(30)
-    colours = set()
+    colors = set()
     for name in ("probability", "rank", "entropy", "nothing"):
-        lab.panel.get_by_role("combobox", name="Colour").select_option(name)
-        expect(lab.panel.locator(".text")).to_have_attribute("data-colour", name)
-        colours.add(
+        lab.panel.get_by_role("combobox", name="Color").select_option(name)
+        expect(lab.panel.locator(".text")).to_have_attribute("data-color", name)
+        colors.add(
             json.dumps(
                 lab.text.evaluate(
                     "list => [...list.querySelectorAll('[data-id]')].map(t => getComputedStyle(t).backgroundColor)"
                 )
             )
         )
-    assert len(colours) == 4
+    assert len(colors) == 4

@@ -375,7 +375,7 @@ def test_a_hostile_link_is_taken_as_far_as_it_holds(visitor: Visitor, app: App) 
     state = {
         "prompt": HOSTILE, "seed": -1, "length": 10**9, "steps": [step], "greedy": "yes", "shown": 1e9, "panel": "<b>",
         "lanes": "all", "tree": {"nodes": [[5, 1, 0]], "ways": [], "leaf": 9}, "toy": {"temperature": 0}, "beams": deep,
-        "colour": "javascript:", "model": "../../etc", "__proto__": {"polluted": 1}, "constructor": 1,
+        "color": "javascript:", "model": "../../etc", "__proto__": {"polluted": 1}, "constructor": 1,
     }  # fmt: skip
     page.goto(f"{app.url}{link(page, {'state': state})}")
     page.reload()

@@ -114,14 +114,14 @@ def test_compact_of_no_number_is_a_dash(value: float | None) -> None:
     assert compact(value) == "\N{EN DASH}"
 
 
-# Colours --------------------------------------------------------------------------------------------------------------
+# Colors --------------------------------------------------------------------------------------------------------------
 
 
 SURFACES = ("#ffffff", "#1e293b")  # of Gradio's blocks under the page's theme; test_dark_mode holds the second to it
 
 
 def palettes() -> list[dict[str, str]]:
-    """The colours of the light and of the dark page; of one that is mixed into the surface, the result."""
+    """The colors of the light and of the dark page; of one that is mixed into the surface, the result."""
     found = []
     for surface, block in zip(SURFACES, STYLES.split("}"), strict=False):
         palette = dict(re.findall(r"--tc-([\w-]+): (#\w{6});", block))
@@ -139,7 +139,7 @@ def mixed(one: str, other: str, share: float) -> str:
 
 
 def contrast(one: str, other: str) -> float:
-    """WCAG 2.2 contrast ratio of two colours."""
+    """WCAG 2.2 contrast ratio of two colors."""
 
     def luminance(color: str) -> float:
         parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
@@ -159,7 +159,7 @@ def test_texts_and_lines_stand_out(palette: dict[str, str]) -> None:
     assert min(contrast(color, palette["surface"]) for color in lines) >= 3
 
 
-def test_the_figure_has_the_colours_of_the_page() -> None:
+def test_the_figure_has_the_colors_of_the_page() -> None:
     light = palettes()[0]
     for name in ("train", "validation", "text", "quiet"):
         assert getattr(figure_module, name.upper()) == light[name]
