@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Literal, get_args
@@ -24,38 +23,27 @@ def pick_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-@functools.cache
-def bf16_is_fast(device_type: str, width: int) -> bool:
-    """Whether a matrix product of this width runs at least 1.5x faster in bf16 than in fp32, by measurement.
+def bf16_is_fast(device_type: str) -> bool:
+    """Whether matrix products in bf16 are much faster than in fp32: by what the processor says it has.
 
-    Takes a fraction of a second, once. Processors that emulate bf16 are far slower, so the result is clear.
+    Instructions of their own (AVX512_BF16, AMX) double their speed or more; where bf16 is emulated it is far slower.
+    Nothing is measured: a busy moment must not decide, for the same seed has other losses in another precision.
     """
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device_type != "cpu":
-        return False
-    width = min(max(width, 256), 1024)
-    seconds = {dtype: _matmul_seconds(width, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    return seconds[torch.float32] > 1.5 * seconds[torch.bfloat16]
-
-
-def _matmul_seconds(width: int, dtype: torch.dtype) -> float:
-    a, b = torch.ones(512, width, dtype=dtype), torch.ones(4 * width, width, dtype=dtype)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        torch.nn.functional.linear(a, b)
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return device_type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def resolve_precision(precision: str, device: torch.device, width: int) -> Literal["fp32", "bf16"]:
-    """ "auto" becomes the faster one for a model of this width (n_embd). Raises UserError on an unknown name."""
+    """ "auto" becomes the faster one for a model of this width (n_embd), always the same one on a machine.
+
+    Raises UserError on an unknown name.
+    """
     if precision not in get_args(Precision):
         raise UserError(f"precision is {precision!r}; it must be one of {', '.join(get_args(Precision))}.")
     if precision == "auto":
         # Below this width a step is bound by the cost of launching operations, and casting only adds to it.
-        return "bf16" if width >= 128 and bf16_is_fast(device.type, width) else "fp32"
+        return "bf16" if width >= 128 and bf16_is_fast(device.type) else "fp32"
     return "bf16" if precision == "bf16" else "fp32"
 
 

@@ -93,6 +93,17 @@ def test_a_run_from_start_to_end(home: Home) -> None:
     assert (model.config.n_layer, tokenizer.kind) == (1, "bytes")
 
 
+@pytest.mark.parametrize("has_bf16", [False, True])
+def test_with_auto_precision_too_the_seed_decides(home: Home, monkeypatch: pytest.MonkeyPatch, has_bf16: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    twice = [home.train(home.run(n_embd=128, max_steps=3, precision="auto")) for _ in range(2)]
+    assert steps(twice[0]) == steps(twice[1])
+    assert [event.precision for told in twice for event in told if isinstance(event, Started)] == (
+        ["bf16" if has_bf16 else "fp32"] * 2
+    )
+
+
 def test_every_step_is_told_and_the_seed_decides(home: Home, uninterrupted: list[tuple[int, float]]) -> None:
     assert [step for step, _ in uninterrupted] == list(range(6))
     assert steps(home.train(home.run("again"))) == uninterrupted
