@@ -43,6 +43,12 @@ def store_model(folder: RunFolder, store: ModelStore) -> Path:
     raise UserError(f"The checkpoint of the run {folder.name} can't be read. Stop the run and try again.")
 
 
+def keep_model(folder: RunFolder, store: ModelStore) -> None:
+    """As `store_model`, if there is anything to store."""
+    if latest(folder.path) is not None:
+        store_model(folder, store)
+
+
 def _keep(folder: RunFolder, checkpoint: Path, store: ModelStore) -> Path:
     info, shape = folder.info, config_of(folder).model
     numbers = json.loads((checkpoint / "state.json").read_text())

@@ -21,17 +21,32 @@ from gpt_demo.training.history import History
 __all__ = ["Run", "RunFolder", "Runs", "Status"]
 
 Work = Callable[[RunFolder, Callable[[], bool]], Iterator[Event]]  # it may ask whether to stop
-Ending = Literal["paused", "stopped"]
+Ending = Literal["paused", "stopped", "discarded"]
+Keep = Callable[[RunFolder], object]  # what is done with a run that was stopped to be kept
 
 
 class Run(Job[Event]):
-    """A run on a thread of this process. Raises UserError if another process has it."""
+    """A run on a thread of this process. Raises UserError if another process has it.
 
-    def __init__(self, folder: RunFolder, work: Work, turns: Turns) -> None:
+    minutes: it pauses after so many minutes of work; None: it may take as long as it wants.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        work: Work,
+        turns: Turns,
+        keep: Keep = lambda folder: None,
+        minutes: float | None = None,
+    ) -> None:
         self.folder = folder
         self.history = History()  # includes earlier records; `events` are those of this thread
         self.ends_as: Ending = "stopped"
         self._work_on = work
+        self._keep_model = keep
+        self._minutes = minutes
+        self._until: float | None = None  # on the monotonic clock
+        self._why = ""  # it was paused by itself
         self._asked = self._noticed = False
         self._lock = folder.lock()
         try:
@@ -44,18 +59,34 @@ class Run(Job[Event]):
         super().__init__(self._events, turns=turns)
 
     def stop(self, ends_as: Ending = "stopped") -> None:
-        """Ask the run to end after its current step and save its state. Returns at once; `join` waits."""
-        self.ends_as = ends_as
+        """Ask the run to end after its current step. Returns at once; `join` waits.
+
+        Its own thread then saves its state and, for "stopped", keeps its model or, for "discarded", removes its folder.
+        """
+        if self.ends_as != "discarded":
+            self.ends_as = ends_as
         super().stop()
 
     def _events(self) -> Iterator[Event]:
         self.folder.update(status="running")
+        if self._minutes is not None:
+            self._until = time.monotonic() + 60 * self._minutes
         with contextlib.closing(self._work_on(self.folder, self._is_to_stop)) as events:  # type: ignore[type-var]
             for event in events:
                 self.history.add(event)
+                self._look_at_the_clock()
                 yield event
 
+    def _look_at_the_clock(self) -> None:
+        if self._until is not None and time.monotonic() >= self._until and not self.stopping:
+            self._why = (
+                f"Paused after {self._minutes:g} minutes, the longest that a run may train at once on this server. "
+                "Resume continues exactly where it stopped."
+            )
+            self.stop("paused")
+
     def _is_to_stop(self) -> bool:
+        self._look_at_the_clock()
         self._asked, self._noticed = True, self.stopping
         return self._noticed
 
@@ -64,12 +95,22 @@ class Run(Job[Event]):
         return isinstance(event, Stepped) and (self._noticed or not self._asked)
 
     def ending(self, state: State) -> None:
-        statuses: dict[State, Status] = {"done": "finished", "stopped": self.ends_as}
-        with contextlib.suppress(
-            UserError, OSError
-        ):  # the folder is gone or the disk is full: the status becomes "interrupted"
-            self.folder.update(status=statuses.get(state, "failed"), message=self.message)
-        self._lock.release()
+        stopped: Status = "paused" if self.ends_as == "paused" else "stopped"
+        statuses: dict[State, Status] = {"done": "finished", "stopped": stopped}
+        message = self.message or (self._why if state == "stopped" else "")
+        try:
+            if state == "stopped" and self.ends_as == "stopped":
+                self._keep_model(self.folder)
+        except UserError as error:
+            message = str(error)
+        finally:
+            # The folder may be gone or the disk full: the status becomes "interrupted".
+            with contextlib.suppress(UserError, OSError):
+                self.folder.update(status=statuses.get(state, "failed"), message=message)
+            self._lock.release()
+        if self.ends_as == "discarded":
+            with contextlib.suppress(OSError):
+                remove_folder(self.folder.path)
 
 
 class Runs:
@@ -121,7 +162,7 @@ class Runs:
         for path in self.home.glob("[!.]*/run.json"):
             with contextlib.suppress(UserError):
                 info = RunFolder(path.parent).info
-                if self._may_see(info, owner, shared):
+                if self._may_see(info, owner, shared) and not self._is_discarded(path.parent.name):
                     found.append((float(info.get("created") or 0), path.parent))
         return [RunFolder(path) for _, path in sorted(found, reverse=True)]
 
@@ -129,11 +170,16 @@ class Runs:
         whose = info.get("owner")
         return self._see_all or (shared if whose is None else whose == owner)
 
+    def _is_discarded(self, name: str) -> bool:
+        """Whether the run will be gone as soon as its current step has ended."""
+        run = self.live(name)
+        return run is not None and run.ends_as == "discarded"
+
     def get(self, name: str, owner: str | None = None, *, shared: bool = True) -> RunFolder:
         """A run from `list`. Raises UserError naming the available runs."""
         with contextlib.suppress(UserError):
             folder = RunFolder(self.home / check_name(name))
-            if self._may_see(folder.info, owner, shared):
+            if self._may_see(folder.info, owner, shared) and not self._is_discarded(name):
                 return folder
         names = ", ".join(folder.name for folder in self.list(owner, shared=shared)[:20]) or "none yet"
         raise UserError(f"There is no run named {name[:80]!r}. Available: {names}.")
@@ -165,20 +211,25 @@ class Runs:
         """How many trainings of this process are queued."""
         return max(0, len(self._turns.jobs) - 1)
 
-    def start(self, folder: RunFolder, work: Work) -> Run:
-        """Start the run on a thread. Raises UserError if it is already running."""
+    def start(
+        self, folder: RunFolder, work: Work, keep: Keep = lambda folder: None, minutes: float | None = None
+    ) -> Run:
+        """Start the run on a thread, see Run. Raises UserError if it is already running."""
         with self._lock:
-            run = Run(folder, work, self._turns)
+            run = Run(folder, work, self._turns, keep, minutes)
             self._live = {**{name: old for name, old in self._live.items() if old.alive}, folder.name: run}
             return run
 
     def delete(self, name: str, owner: str | None = None) -> None:
-        """Stop the run if it is running, and remove its folder. Raises UserError if another process has it."""
+        """Remove the run's folder; that of a live run goes when its current step has ended, and is no longer listed.
+
+        Returns at once. Raises UserError if another process has it.
+        """
         folder = self.get(name, owner)
         run = self.live(name)
         if run is not None:
-            run.stop()
-            run.join()
+            run.stop("discarded")
+            return
         if folder.is_locked():
             raise UserError(f"Another process is working on the run {name}. Stop it there first.")
         remove_folder(folder.path)

@@ -18,14 +18,15 @@ from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Generated, TokenChosen
 from gpt_demo.model.gpt import GPT
 from gpt_demo.runs.keeping import store_model
-from gpt_demo.runs.recipes import create_run
+from gpt_demo.runs.recipes import create_run, prepare
 from gpt_demo.store.store import STARTER
 from gpt_demo.text.reading import clean_text
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.training.config import preset as preset_config
-from gpt_demo.ui.quotas import check_config, check_length, check_runs, check_text
+from gpt_demo.ui.quotas import admitted, check_config, check_length, check_text
 from gpt_demo.ui.sentences import sentences
 from gpt_demo.ui.services import Services, ensure_token, owner
+from gpt_demo.ui.visitors import address_of
 
 UPDATE_SECONDS = 0.1
 LAST_EVENTS = 50
@@ -103,7 +104,7 @@ class Api:
         name, _, token = _text("model", model).partition("@")
         return self.services.store.load(name, owner(token))
 
-    def train(self, text: str, preset: str = "quick", name: str = "") -> dict[str, str]:
+    def train(self, request: gr.Request, text: str, preset: str = "quick", name: str = "") -> dict[str, str]:
         """Start a run; {"run", "owner"}: the owner is a secret that the other two endpoints require."""
         token = ensure_token("")
         with sentences(plain=True):
@@ -111,12 +112,14 @@ class Api:
             text = clean_text(_text("text", text))
             check_text(self.services.limits, text)
             check_config(self.services.limits, config)
-            check_runs(self.services, token)
-            folder = create_run(
-                self.services.runs, self.services.store, text, config,
-                preset_name=preset, name=_text("name", name).strip(), owner=owner(token), source="the API",
-            )  # fmt: skip
-            self.services.work(folder)
+            with admitted(self.services, token, address := address_of(request)):
+                prepared = prepare(text, config)
+                check_config(self.services.limits, prepared.config)
+                folder = create_run(
+                    self.services.runs, self.services.store, text, config, prepared=prepared,
+                    preset_name=preset, name=_text("name", name).strip(), owner=owner(token), source="the API",
+                )  # fmt: skip
+                self.services.work(folder, prepared, address)
         return {"run": folder.name, "owner": token}
 
     def run_status(self, run: str, owner: str) -> dict[str, Any]:
@@ -130,16 +133,20 @@ class Api:
         return {"run": folder.name, "status": status, "message": message, "events": [_told(event) for event in events]}
 
     def stop_run(self, run: str, owner: str) -> dict[str, Any]:
-        """Stop the run and keep its model: {"run", "status", "saved": the model's name, "steps"}."""
+        """Stop the run and keep its model: {"run", "status", "saved": the model's name, "steps"}.
+
+        It does not wait for the run's current step: until that has ended, "status" is "stopping" and "saved" is null.
+        """
         with sentences(plain=True):
             folder = self.services.run(_text("run", run), _secret(owner))
             live = self.services.runs.live(folder.name)
             if live is not None:
                 live.stop()
-                live.join(120)
-            store_model(folder, self.services.store)
+            else:
+                store_model(folder, self.services.store)
             steps = self.services.runs.history(folder).steps_done
-        return {"run": folder.name, "status": folder.status, "saved": folder.name, "steps": steps}
+        status, saved = ("stopping", None) if live is not None else (folder.status, folder.name)
+        return {"run": folder.name, "status": status, "saved": saved, "steps": steps}
 
     def models(self) -> list[str]:
         """The names of the models, the starter first."""

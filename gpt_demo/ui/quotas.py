@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from gpt_demo.errors import UserError
 from gpt_demo.format import count, size
 from gpt_demo.training.config import RunConfig
@@ -21,9 +24,21 @@ def check_text(limits: Limits | None, text: str) -> None:
 
 
 def check_config(limits: Limits | None, config: RunConfig) -> None:
-    """UserError where the model or the run is too large."""
+    """UserError where the model or the run is too large. The tokenizer sets the size of a model's vocabulary: what is
+    trained is the configuration that `prepare` returns."""
     if limits is None:
         return
+    for name, value, most in (
+        ("n_ctx", config.model.n_ctx, limits.n_ctx),
+        ("n_layer", config.model.n_layer, limits.n_layer),
+        ("n_vocab", config.model.n_vocab, limits.n_vocab),
+        ("sample_tokens", config.train.sample_tokens, limits.sample_tokens),
+    ):
+        if value > most:
+            raise UserError(
+                f"{name} is {value:,}; this public server allows up to {most:,}. Lower it, or run the app on your own "
+                "machine."
+            )
     if config.model.n_params > limits.params:
         raise UserError(
             f"This model has {count(config.model.n_params)} parameters; this public server trains up to "
@@ -50,17 +65,41 @@ def check_length(limits: Limits | None, tokens: int) -> None:
         )
 
 
-def check_runs(services: Services, token: str, *, resuming: bool = False) -> None:
-    """UserError where the visitor has a run going on, or too many kept (for a new one), or the queue is full."""
-    limits = services.limits
-    if limits is None:
+@contextmanager
+def admitted(services: Services, token: str, address: str, *, resuming: bool = False) -> Iterator[None]:
+    """Inside, a run may be started for this visitor: nobody else gets that place meanwhile.
+
+    Raises UserError where the visitor has a run going on, or too many kept (for a new one), or too many have been
+    started from this address, or the queue is full.
+    """
+    if services.limits is None:
+        yield
         return
-    folders = services.runs_of(token)
-    if any(folder.status in ALIVE for folder in folders):
+    place = owner(token), address
+    with services.asking_lock:
+        _check_runs(services, services.limits, token, address, resuming)
+        services.asking.append(place)
+    try:
+        yield
+    finally:
+        with services.asking_lock:
+            services.asking.remove(place)
+
+
+def _check_runs(services: Services, limits: Limits, token: str, address: str, resuming: bool) -> None:
+    folders, asking = services.runs_of(token), services.asking
+    if any(folder.status in ALIVE for folder in folders) or any(who == owner(token) for who, _ in asking):
         raise UserError("One of your runs is still running. Stop it, or wait until it has finished.")
     if len(folders) >= limits.runs and not resuming:
         raise UserError(f"This public server keeps {limits.runs} runs per visitor. Delete one in the Train tab first.")
-    if services.runs.waiting() >= limits.waiting:
+    going_on = sum(
+        services.runs.live(name) is not None for name, at in list(services.addresses.items()) if at == address
+    )
+    if going_on + sum(at == address for _, at in asking) >= limits.runs_of_address:
+        raise UserError(
+            f"{limits.runs_of_address} runs from your network address are running or queued. Wait until one has ended."
+        )
+    if services.runs.waiting() + len(asking) >= limits.waiting:
         raise UserError("Too many runs are queued. Try again in a few minutes; nothing is lost.")
 
 

@@ -12,6 +12,7 @@ import gradio as gr
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event
 from gpt_demo.jobs import Jobs
+from gpt_demo.runs.keeping import keep_model
 from gpt_demo.runs.recipes import Prepared, train_job
 from gpt_demo.runs.runs import RunFolder, Runs
 from gpt_demo.store.store import ModelInfo, ModelStore, owner_key
@@ -22,10 +23,16 @@ class Limits:
     """Limits for anonymous visitors of a public server."""
 
     params: int = 30_000_000
+    n_ctx: int = 1_024
+    n_layer: int = 48
+    n_vocab: int = 101_000
     characters: int = 3_000_000
     steps: int = 5_000
     tokens_per_step: int = 16_384
+    sample_tokens: int = 1_000
+    minutes: float = 30.0  # of a run at a time
     runs: int = 5
+    runs_of_address: int = 4  # at once: tokens are for the asking
     waiting: int = 8
     new_tokens: int = 1_000
     imports: int = 3  # imported models kept
@@ -43,6 +50,9 @@ class Services:
     measuring: threading.Lock = field(default_factory=threading.Lock)  # held while steps are timed: no run starts then
     downloads: Jobs[Event] = field(default_factory=Jobs)  # by the model's name; all visitors share them
     speeds: dict[tuple[str, float, str], float] = field(default_factory=dict)  # tokens/s here, see loading.py
+    asking: list[tuple[str | None, str]] = field(default_factory=list)  # owner and address of runs about to start
+    asking_lock: threading.Lock = field(default_factory=threading.Lock)
+    addresses: dict[str, str] = field(default_factory=dict)  # of who started a run; never written to disk
 
     def runs_of(self, token: str | None) -> list[RunFolder]:
         """The visitor's runs, the newest first. On a private machine also those of the command line."""
@@ -58,10 +68,19 @@ class Services:
         """Not those that come with the app; on a public server only what the visitor has made."""
         return not self.store.is_shipped(info) and (not self.limits or info.owner == owner(token) is not None)
 
-    def work(self, folder: RunFolder, prepared: Prepared | None = None) -> None:
-        """Start the run, after any timing of steps in progress."""
+    def work(self, folder: RunFolder, prepared: Prepared | None = None, address: str = "") -> None:
+        """Start the run, after any timing of steps in progress. `address`: of the visitor who asked for it."""
         with self.measuring:
-            self.runs.start(folder, lambda f, stopping: train_job(f, self.store, stopping, prepared))
+            self.runs.start(
+                folder,
+                lambda f, stopping: train_job(f, self.store, stopping, prepared),
+                lambda f: keep_model(f, self.store),
+                self.limits.minutes if self.limits else None,
+            )
+        with self.asking_lock:
+            for name in [name for name in self.addresses if self.runs.live(name) is None]:
+                del self.addresses[name]
+            self.addresses[folder.name] = address
 
 
 def is_public() -> bool:

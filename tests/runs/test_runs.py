@@ -182,6 +182,45 @@ def test_runs_take_turns_in_the_order_they_came(runs: Runs) -> None:
     assert runs.waiting() == 0
 
 
+def test_a_stopped_run_keeps_its_model_on_its_own_thread(runs: Runs) -> None:
+    scripts, kept = [Script(permits=0) for _ in range(3)], list[tuple[str, bool]]()
+    names: list[Any] = ["stopped", "paused", "discarded"]
+    for name, script in zip(names, scripts, strict=True):
+        keep = lambda folder, script=script: kept.append((folder.name, script.closed.is_set()))  # noqa: E731
+        run = runs.start(runs.create(name, None, {}), script, keep)
+        assert script.began.wait(PATIENCE)
+        run.stop(name)  # returns at once: the run waits for a permit
+        assert run.alive
+        script.let()
+        run.join(PATIENCE)
+    assert kept == [("stopped", True)]  # after its state was saved
+
+
+def test_a_model_that_can_not_be_kept_is_said(runs: Runs) -> None:
+    def full(folder: RunFolder) -> None:
+        raise UserError("The model can't be written.")
+
+    script = Script(permits=0)
+    run = runs.start(runs.create("a", None, {}), script, full)
+    assert script.began.wait(PATIENCE)
+    run.stop()
+    script.let()
+    run.join(PATIENCE)
+    assert (run.folder.status, run.folder.message) == ("stopped", "The model can't be written.")
+    assert not run.folder.is_locked()
+
+
+def test_a_run_pauses_when_its_minutes_are_over(runs: Runs) -> None:
+    run = runs.start(runs.create("a", None, {}), Script(), minutes=0.0)
+    run.join(PATIENCE)
+    assert kinds(run.events) == "started evaluated stepped"
+    assert run.folder.status == "paused"
+    assert "Paused after 0 minutes" in run.folder.message
+    again = runs.start(run.folder, Script(), minutes=60.0)
+    again.join(PATIENCE)
+    assert (run.folder.status, run.folder.message) == ("finished", "")
+
+
 @pytest.mark.parametrize("ending", ["stopped", "paused"])
 def test_a_waiting_run_can_be_stopped(runs: Runs, ending: Any) -> None:
     first, second, third = Script(permits=0), Script(), Script()
@@ -403,15 +442,19 @@ def test_close_pauses_everything(runs: Runs) -> None:
     assert not runs.busy()
 
 
-def test_delete_while_running(runs: Runs) -> None:
+def test_delete_while_running_does_not_wait_for_the_run(runs: Runs) -> None:
     script = Script(permits=0)
     run = start(runs, script, "a")
     assert script.began.wait(PATIENCE)
-    with ThreadPoolExecutor(1) as pool:
-        deleting = pool.submit(runs.delete, "a")
-        script.let(3)
-        deleting.result(PATIENCE)
-    assert not run.alive
+    runs.delete("a")
+    assert run.alive
+    assert run.folder.path.exists()
+    assert runs.list() == []  # nobody sees it any more
+    with pytest.raises(UserError, match="no run named 'a'"):
+        runs.get("a")
+    run.stop("paused")  # from another tab, a moment before: it still goes
+    script.let(3)
+    run.join(PATIENCE)
     assert not list(runs.home.iterdir())
     assert runs.list() == []
     with pytest.raises(UserError, match="no run named 'a'"):

@@ -6,10 +6,11 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import App, tiny_app, tiny_config
+from browser import App, start_app, tiny_app, tiny_config
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
@@ -18,6 +19,8 @@ from gpt_demo.events import Generated
 from gpt_demo.store.store import owner_key
 from gpt_demo.text.samples import sample_story
 from gpt_demo.training.config import PRESETS
+from gpt_demo.ui import page as page_module
+from gpt_demo.ui.services import Limits
 
 pytest_plugins = ["browser"]
 SOMEBODY = "s" * 43
@@ -108,6 +111,10 @@ def test_a_run_can_be_stopped_while_it_goes_on(app: App, client: Client, monkeyp
     started = call(client, "train", text=sample_story(), preset="steps")
     status = call(client, "run_status", **started)
     assert status["status"] in ("waiting", "running")
+    asked = call(client, "stop_run", **started)
+    assert (asked["status"], asked["saved"]) in (("stopping", None), ("stopped", started["run"]))
+    wait_for_the_end(app, started["run"])
+    assert call(client, "run_status", **started)["status"] == "stopped"
     stopped = call(client, "stop_run", **started)
     assert stopped["status"] == "stopped"
     assert stopped["steps"] == app.history(started["run"]).steps_done < 100_000
@@ -180,3 +187,18 @@ def post(app: App, number: int, data: list[Any]) -> Any:
     except urllib.error.HTTPError as error:
         with error:
             return json.load(error)["error"]
+
+
+def test_the_tokenizers_vocabulary_counts_on_a_public_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """n_vocab of a configuration is only a wish: gpt2 has 50,257 tokens, and a model of 5,000 parameters was let in."""
+    monkeypatch.setenv("GPT_DEMO_PUBLIC", "1")
+    monkeypatch.setattr(page_module, "Limits", lambda: Limits(params=100_000))
+    monkeypatch.setitem(PRESETS, "steps", tiny_config(tokenizer="gpt2", n_vocab=257))
+    app = start_app(tmp_path)
+    client = Client(app.url, verbose=False, httpx_kwargs={"timeout": 60})
+    try:
+        with pytest.raises(AppError, match=r"This model has 1\.6 million parameters"):
+            call(client, "train", text=sample_story(), preset="steps")
+    finally:
+        client.close()
+        app.close()

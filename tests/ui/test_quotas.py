@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,16 @@ import pytest
 from small import small
 
 from gpt_demo.errors import UserError
-from gpt_demo.runs.runs import Runs
+from gpt_demo.events import Event
+from gpt_demo.runs.runs import RunFolder, Runs
 from gpt_demo.store.store import ModelStore, owner_key
 from gpt_demo.training.lora import n_trained
-from gpt_demo.ui.quotas import check_config
+from gpt_demo.ui.quotas import admitted, check_config
 from gpt_demo.ui.services import Limits, Services
+from gpt_demo.ui.visitors import network_of
 
-LIMITS = Limits(params=6_000, steps=10, tokens_per_step=64)
+LIMITS = Limits(params=6_000, steps=10, tokens_per_step=64, n_ctx=16, n_layer=3, n_vocab=300, sample_tokens=50)
+VISITORS = ["a" * 43, "b" * 43, "c" * 43]
 
 
 @pytest.mark.parametrize(
@@ -27,6 +32,10 @@ LIMITS = Limits(params=6_000, steps=10, tokens_per_step=64)
         ({"batch_size": 9}, "reads 72 tokens; this public server allows up to 64. Lower batch_size or n_ctx"),
         ({"batch_size": 9, "n_ctx": 16, "window": 8}, "reads 72 tokens; .* Lower batch_size or window"),
         ({"max_steps": 11}, "trains up to 10 steps"),
+        ({"n_ctx": 17}, "n_ctx is 17; this public server allows up to 16. Lower it"),
+        ({"n_layer": 4}, "n_layer is 4; this public server allows up to 3"),
+        ({"sample_tokens": 100_000}, "sample_tokens is 100,000; this public server allows up to 50"),
+        ({"n_vocab": 301, "n_embd": 2}, "n_vocab is 301; this public server allows up to 300"),
     ],
 )  # fmt: skip
 def test_what_is_refused(changes: dict[str, Any], sentence: str) -> None:
@@ -43,6 +52,51 @@ def test_what_is_trained(changes: dict[str, Any]) -> None:
     config = small(**{"n_vocab": 257, **changes})
     check_config(LIMITS, config)
     assert n_trained(config.model, config.train) <= LIMITS.params
+
+
+def test_of_starts_at_the_same_moment_each_visitor_gets_one(tmp_path: Path) -> None:
+    """The text is prepared between the look at the runs and the start; ten clicks at once got two runs."""
+    services = Services(ModelStore(tmp_path, starter=None), Runs(tmp_path), LIMITS)
+    with admitted(services, VISITORS[0], "1.2.3.4"):
+        with pytest.raises(UserError, match="One of your runs is still running"), admitted(services, VISITORS[0], "9"):
+            pass
+        with admitted(services, VISITORS[1], "1.2.3.4"):
+            pass
+    with admitted(services, VISITORS[0], "1.2.3.4"):
+        pass
+    assert services.asking == []
+
+
+def test_runs_are_counted_by_address_too(tmp_path: Path) -> None:
+    """A token is for the asking: with a new one for every run, one visitor filled the queue."""
+    limits = Limits(runs_of_address=2)
+    services = Services(ModelStore(tmp_path, starter=None), Runs(tmp_path), limits)
+    gate = threading.Event()
+
+    def work(folder: RunFolder, stopping: Any) -> Iterator[Event]:
+        gate.wait(30)
+        yield from ()
+
+    for token in VISITORS[:2]:
+        name = token[0]
+        services.runs.start(services.runs.create(name, owner_key(token), {}), work)
+        services.addresses[name] = "1.2.3.4"
+    with pytest.raises(UserError, match="2 runs from your network address"), admitted(services, VISITORS[2], "1.2.3.4"):
+        pass
+    with admitted(services, VISITORS[2], "5.6.7.8"):
+        pass
+    gate.set()
+    for token in VISITORS[:2]:
+        run = services.runs.live(token[0])
+        if run is not None:
+            run.join(30)
+    with admitted(services, VISITORS[2], "1.2.3.4"):
+        pass
+
+
+def test_a_network_of_ipv6_is_one_address() -> None:
+    assert network_of("2001:db8:1:2:3::4") == network_of("2001:db8:1:2::9") != network_of("2001:db8:1:3::4")
+    assert [network_of(host) for host in ("1.2.3.4", "", "testclient")] == ["1.2.3.4", "", "testclient"]
 
 
 @pytest.mark.parametrize("token", ["", None, "s" * 43, "t" * 43])

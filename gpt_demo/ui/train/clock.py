@@ -108,6 +108,7 @@ class Clock:
     def _measure(self, reading: Reading, choice: Choice) -> tuple[Timing, Prepared]:
         """Nothing else trains meanwhile: it would be slower, and draw from the same random generator."""
         prepared = self.prepare(reading, choice)
+        check_config(self.services.limits, prepared.config)
         check_memory(prepared.config, from_model=choice.base is not None)
         with self.services.measuring:
             self._check_idle()

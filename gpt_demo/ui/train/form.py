@@ -221,6 +221,7 @@ class TrainForm:
         seconds = timing.seconds(reading, prepared) if timing else None
         preview = preview_data(reading.text, tokenizer, prepared.split, encoding=reading.encoding)
         try:
+            check_config(self.services.limits, prepared.config)
             check_memory(prepared.config, from_model=choice.base is not None)
         except UserError as error:  # said before Start refuses it
             return view_json(preview), view_json({"error": in_words(str(error))}), command, start

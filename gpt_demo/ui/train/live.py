@@ -10,13 +10,13 @@ from typing import Any, Literal
 import gradio as gr
 
 from gpt_demo.errors import UserError
-from gpt_demo.runs.keeping import offered_model, store_model
+from gpt_demo.runs.keeping import config_of, offered_model, store_model
 from gpt_demo.runs.recipes import create_run, extend_run, resume_run, starts_over
 from gpt_demo.runs.runs import RunFolder
 from gpt_demo.training.history import History
 from gpt_demo.ui.downloads import OF_A_RUN, Downloads, export_run
 from gpt_demo.ui.listeners import QUEUED, QUIET
-from gpt_demo.ui.quotas import ALIVE, check_runs
+from gpt_demo.ui.quotas import ALIVE, admitted, check_config
 from gpt_demo.ui.sentences import sentences
 from gpt_demo.ui.services import Services, owner
 from gpt_demo.ui.train.chart import training_chart
@@ -24,6 +24,7 @@ from gpt_demo.ui.train.form import TrainForm
 from gpt_demo.ui.train.snapshot import chart_snapshot, differences, samples_data, status_data
 from gpt_demo.ui.train.text_source import Reading
 from gpt_demo.ui.views import page_json, view, view_json
+from gpt_demo.ui.visitors import address_of
 
 RESUMABLE = ("paused", "stopped", "interrupted", "failed")
 POLL, GLANCE = 0.5, 4.0  # seconds between polls, while the run is running and while it is not
@@ -104,7 +105,7 @@ class TrainLive:
             (self.resume, self.resume_run, "Resuming"),
             (self.keep, self.keep_run, "Stopping"),
             (self.discard, self.discard_run, "Discarding"),
-        ):  # the words stay until the run's present step has ended and its state is saved
+        ):  # then polls say so, until the run's present step has ended and its state is saved
             at_once = button.click(partial(_busy, word), None, [self.pause, self.stop, self.stop_choices], **QUIET)
             at_once.then(act, mine, choice, **QUEUED).then(**look)
         self.delete_yes.click(self.delete_runs, chosen, choice, **QUEUED).then(**look)
@@ -163,20 +164,26 @@ class TrainLive:
     def _news(self, token: str, shown: list[str], seen: Any) -> tuple[Any, ...]:
         folder = self.services.run(shown[0], token)
         runs = self._histories(token, shown)
-        status, history = folder.status, runs[0][1]
-        now = [folder.name, status, history.steps_done, len(history.evaluations["step"]), len(history.samples)]
-        same_state = seen is not None and now[:2] == seen[:2]
+        status, history, ends = folder.status, runs[0][1], self._ends(folder)
+        counts = [history.steps_done, len(history.evaluations["step"]), len(history.samples)]
+        now = [folder.name, status, ends, *counts]
+        same_state = seen is not None and now[:3] == seen[:3]
         alive = status in ALIVE
         model = offered_model(folder, self.services.store)
         return (
             now,
             view_json(status_data(folder, history, status)),
             gr.skip() if now == seen else page_json(chart_snapshot(runs)),
-            gr.skip() if same_state and now[4] == seen[4] else view_json(samples_data(history)),
+            gr.skip() if same_state and now[-1] == seen[-1] else view_json(samples_data(history)),
             gr.skip() if same_state else gr.Timer(POLL if alive else GLANCE, active=True),
-            *([gr.skip()] * 6 if same_state else _buttons(status, model)),
+            *([gr.skip()] * 6 if same_state else _buttons(status, model, ends)),
             gr.skip() if alive else gr.update(visible=False),
         )
+
+    def _ends(self, folder: RunFolder) -> str:
+        """What the run has been asked to do, until it has done it: a button's word; else empty."""
+        live = self.services.runs.live(folder.name)
+        return _ENDS[live.ends_as] if live is not None and live.stopping else ""
 
     def _histories(self, token: str, shown: list[str]) -> list[tuple[str, History]]:
         """The runs with their histories: the first, or UserError; the others as far as they are the visitor's."""
@@ -189,45 +196,47 @@ class TrainLive:
     # Acting -----------------------------------------------------------------------------------------------------------
 
     def start(
-        self, name: str, reading: Reading, token: str, base: str, preset_name: str, *values: Any
+        self, request: gr.Request, name: str, reading: Reading, token: str, base: str, preset_name: str, *values: Any
     ) -> tuple[Any, ...]:
         """Create a run from the form and put it to work."""
         with sentences():
             if not token:
                 raise UserError("The page has not loaded completely yet. Try again in a moment.")
-            check_runs(self.services, token)
-            choice = self.form.choice(token, base, preset_name, *values)
-            prepared = self.form.prepare(reading, choice)
-            folder = create_run(
-                self.services.runs, self.services.store, reading.chosen(), choice.config, preset_name=preset_name,
-                name=(name or "").strip(), base=choice.base_name, owner=owner(token), source="the page",
-                prepared=prepared,
-            )  # fmt: skip
-            self.services.work(folder, prepared)
+            with admitted(self.services, token, address := address_of(request)):
+                choice = self.form.choice(token, base, preset_name, *values)
+                prepared = self.form.prepare(reading, choice)
+                check_config(self.services.limits, prepared.config)
+                folder = create_run(
+                    self.services.runs, self.services.store, reading.chosen(), choice.config, preset_name=preset_name,
+                    name=(name or "").strip(), base=choice.base_name, owner=owner(token), source="the page",
+                    prepared=prepared,
+                )  # fmt: skip
+                self.services.work(folder, prepared, address)
         return (*self._choice(token, folder), "")
 
-    def resume_run(self, token: str, name: str | None) -> tuple[Any, ...]:
+    def resume_run(self, request: gr.Request, token: str, name: str | None) -> tuple[Any, ...]:
         with sentences():
             folder = self.services.run(name, token)
-            check_runs(self.services, token, resuming=True)
-            resume_run(folder)
-            again = starts_over(folder)
-            self.services.work(folder)
+            with admitted(self.services, token, address := address_of(request), resuming=True):
+                check_config(self.services.limits, config_of(folder))
+                resume_run(folder)
+                again = starts_over(folder)
+                self.services.work(folder, address=address)
         if again:
             gr.Info(again)
         return self._choice(token, folder)
 
-    def train_more(self, token: str, name: str | None, steps: float | None) -> tuple[Any, ...]:
+    def train_more(self, request: gr.Request, token: str, name: str | None, steps: float | None) -> tuple[Any, ...]:
         """Let a finished run take so many more steps."""
         with sentences():
             folder = self.services.run(name, token)
-            check_runs(self.services, token, resuming=True)
-            limits = self.services.limits
+            limits, more = self.services.limits, int(steps or 0)
             done = self.services.runs.history(folder).steps_done
-            if limits and done + (steps or 0) > limits.steps:
+            if limits and done + more > limits.steps:
                 raise UserError(f"This public server trains up to {limits.steps:,} steps; this run has done {done:,}.")
-            extend_run(folder, int(steps or 0))
-            self.services.work(folder)
+            with admitted(self.services, token, address := address_of(request), resuming=True):
+                extend_run(folder, more)
+                self.services.work(folder, address=address)
         return self._choice(token, folder)
 
     def pause_run(self, token: str, name: str | None) -> tuple[Any, ...]:
@@ -239,9 +248,6 @@ class TrainLive:
     def keep_run(self, token: str, name: str | None) -> tuple[Any, ...]:
         with sentences():
             folder = self._end(token, name, "stopped")
-            store_model(folder, self.services.store)
-        model = offered_model(folder, self.services.store)
-        gr.Info(f"The model is stored as {model}. Try it in the Playground.")
         return self._choice(token, folder)
 
     def discard_run(self, token: str, name: str | None) -> tuple[Any, ...]:
@@ -259,14 +265,15 @@ class TrainLive:
         return self._choice(token, self.services.run(name, token) if name else None)
 
     def _end(self, token: str, name: str | None, ending: Literal["paused", "stopped"]) -> RunFolder:
-        """The run, ended; it may have ended by itself while the visitor was choosing."""
+        """Ask the run to end, without waiting for it. It may have ended by itself while the visitor was choosing."""
         folder = self.services.run(name, token)
         run = self.services.runs.live(folder.name)
         if run is not None:
             run.stop(ending)
-            run.join(120)
         elif folder.status in ALIVE:
             raise UserError(f"The run {folder.name} is being trained by another program; stop it there.")
+        elif ending == "stopped":
+            store_model(folder, self.services.store)
         return folder
 
     def download(self, kind: str, target: Path, token: str, name: str | None, others: list[str]) -> Path:
@@ -280,11 +287,14 @@ def _busy(word: str) -> tuple[Any, ...]:
     return gr.update(value=word, interactive=False), gr.update(interactive=False), gr.update(visible=False)
 
 
-def _buttons(status: str | None, model: str | None) -> tuple[Any, ...]:
+_ENDS = {"paused": "Pausing", "stopped": "Stopping", "discarded": "Discarding"}
+
+
+def _buttons(status: str | None, model: str | None, ends: str = "") -> tuple[Any, ...]:
     """Pause or resume, stop, write with the model, make the run longer, as far as they make sense; and the model."""
-    alive, resumable = status in ALIVE, status in RESUMABLE
+    alive, resumable = status in ALIVE and not ends, status in RESUMABLE
     return (
-        gr.update(value="Pause", visible=not resumable, interactive=alive),
+        gr.update(value=ends or "Pause", visible=not resumable, interactive=alive),
         gr.update(visible=resumable),
         gr.update(interactive=alive),
         gr.update(interactive=model is not None),

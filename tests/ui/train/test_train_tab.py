@@ -116,7 +116,7 @@ def test_a_paused_run_goes_on_at_the_same_step_and_a_stopped_one_can_go_on_too(a
     stop.click()
     page.get_by_role("button", name="Stop and keep the model").click()
     expect_state(page, "stopped")
-    expect(toast(page)).to_contain_text("The model is stored as pauses")
+    expect(page.locator("#run-status")).to_contain_text("Stopped; the model is kept")
     expect(question).to_be_hidden()
     steps = app.history("pauses").steps["step"]
     assert steps == list(range(len(steps))), "no step is lost or done twice"
