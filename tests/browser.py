@@ -49,7 +49,8 @@ TINY: dict[str, Any] = {
     "warmup_steps": 2, "precision": "fp32", "patience": 0,
 }  # fmt: skip
 
-expect.set_options(timeout=20_000)  # other processes may need the processor
+PATIENCE = 60_000  # milliseconds; other processes may need the processor
+expect.set_options(timeout=PATIENCE)
 
 
 @dataclass
@@ -173,7 +174,7 @@ class Visitor:
     def open(self, url: str, width: int = 1280, height: int = 900) -> Page:
         """A new tab on the page; what goes wrong in it is noted."""
         page = self.context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE)
         page.set_viewport_size({"width": width, "height": height})
         page.on("pageerror", lambda error: self.errors.append(f"{error}"))
         page.on("console", self._note)
