@@ -10,7 +10,7 @@ from gpt_demo.memory import keep_freed_memory
 from gpt_demo.paths import check_home, data_home
 from gpt_demo.runs.runs import Runs
 from gpt_demo.store.store import ModelStore
-from gpt_demo.ui import build_app, is_public, launch_options
+from gpt_demo.ui import build_app, is_public, launch_options, said_at_start
 
 
 def main() -> int:
@@ -20,6 +20,8 @@ def main() -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    if said := said_at_start():
+        print(said)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     keep_freed_memory()
     store, runs = ModelStore(data_home(), see_all=not is_public()), Runs(data_home())

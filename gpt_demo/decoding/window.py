@@ -9,10 +9,16 @@ import torch
 from torch import Tensor
 
 from gpt_demo.errors import UserError
-from gpt_demo.model.gpt import GPT, KVCache
+from gpt_demo.model.gpt import GPT, GPTConfig, KVCache
 from gpt_demo.text.tokenizer import Tokenizer
 
 MAX_NEW_TOKENS = 100_000
+
+
+def working_bytes(config: GPTConfig, rows: int, tokens: int) -> int:
+    """Bytes that B = rows continuations take at most, about, besides the model (float32): keys and values of T tokens,
+    and what a pass over T tokens holds once the context slides."""
+    return 4 * rows * min(tokens, config.n_ctx) * config.n_embd * (2 * config.n_layer + 24)
 
 
 class Window:

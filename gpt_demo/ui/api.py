@@ -23,13 +23,15 @@ from gpt_demo.store.store import STARTER
 from gpt_demo.text.reading import clean_text
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.training.config import preset as preset_config
-from gpt_demo.ui.quotas import admitted, check_config, check_length, check_text
+from gpt_demo.ui.quotas import admitted, check_config, check_length, check_prompt, check_text
 from gpt_demo.ui.sentences import sentences
 from gpt_demo.ui.services import Services, ensure_token, owner
+from gpt_demo.ui.share import Places
 from gpt_demo.ui.visitors import address_of
 
 UPDATE_SECONDS = 0.1
 LAST_EVENTS = 50
+WRITING, WRITING_EACH = 32, 8  # texts that /generate writes at once; on a public server, for one address
 
 
 class Api:
@@ -37,16 +39,18 @@ class Api:
 
     def __init__(self, services: Services) -> None:
         self.services = services
+        self._places = Places(WRITING, WRITING_EACH if services.limits else WRITING)
 
     def connect(self) -> None:
         """Publish the endpoints on the page being built."""
-        for function in (
-            self.generate, self.next_token_distribution, self.train, self.run_status, self.stop_run, self.models,
-        ):  # fmt: skip
-            gr.api(function, api_name=function.__name__)  # type: ignore[attr-defined]
+        # Texts wait for their turns in services.share, token by token.
+        gr.api(self.generate, api_name="generate", concurrency_limit=WRITING)  # type: ignore[attr-defined]
+        for function in (self.next_token_distribution, self.train, self.run_status, self.stop_run, self.models):
+            gr.api(function, api_name=function.__name__, concurrency_limit=4)  # type: ignore[attr-defined]
 
     def generate(
         self,
+        request: gr.Request,
         model: str = STARTER,
         prompt: str = "",
         max_new_tokens: int = 50,
@@ -68,15 +72,12 @@ class Api:
             )  # fmt: skip
             length = _whole("max_new_tokens", max_new_tokens)
             check_length(self.services.limits, length)
-            gpt, tokenizer = self._load(model)
-            tokens: list[dict[str, Any]] = []
-            shown = time.perf_counter()
-            for event in generate(gpt, tokenizer, _text("prompt", prompt), sampling, length):
-                if isinstance(event, TokenChosen):
-                    tokens.append({"id": event.id, "text": event.text, "logprob": event.logprob})
-                if isinstance(event, Generated) or time.perf_counter() - shown > UPDATE_SECONDS:
-                    shown = time.perf_counter()
-                    yield {"text": prompt + "".join(token["text"] for token in tokens), "tokens": list(tokens)}
+            check_prompt(self.services.limits, _text("prompt", prompt))
+            address = address_of(request)
+            with self._places.one(address):
+                gpt, tokenizer = self._load(model)
+                events = generate(gpt, tokenizer, prompt, sampling, length)
+                yield from _answers(self.services.share.each(events, address), prompt)
 
     def next_token_distribution(
         self,
@@ -95,8 +96,9 @@ class Api:
                 temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
             )
             count = _whole("top_n", top_n)
+            check_prompt(self.services.limits, _text("prompt", prompt))
             gpt, tokenizer = self._load(model)
-            stages = next_token_stages(gpt, tokenizer, _text("prompt", prompt), sampling)
+            stages = next_token_stages(gpt, tokenizer, prompt, sampling)
         return {"stages": [_stage(stage, tokenizer, count) for stage in stages]}
 
     def _load(self, model: Any) -> tuple[GPT, Tokenizer]:
@@ -151,6 +153,18 @@ class Api:
     def models(self) -> list[str]:
         """The names of the models, the starter first."""
         return [info.name for info in self.services.store.list()]
+
+
+def _answers(events: Iterator[TokenChosen | Generated], prompt: str) -> Iterator[dict[str, Any]]:
+    """What /generate answers from time to time, and at the end."""
+    tokens: list[dict[str, Any]] = []
+    shown = time.perf_counter()
+    for event in events:
+        if isinstance(event, TokenChosen):
+            tokens.append({"id": event.id, "text": event.text, "logprob": event.logprob})
+        if isinstance(event, Generated) or time.perf_counter() - shown > UPDATE_SECONDS:
+            shown = time.perf_counter()
+            yield {"text": prompt + "".join(token["text"] for token in tokens), "tokens": list(tokens)}
 
 
 # Nothing that comes in has been checked: Gradio only documents the types.

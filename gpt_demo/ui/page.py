@@ -17,12 +17,14 @@ from gpt_demo.ui.compare.tab import CompareTab
 from gpt_demo.ui.listeners import QUEUED, QUIET
 from gpt_demo.ui.models.tab import ModelsTab
 from gpt_demo.ui.playground.tab import PlaygroundTab
+from gpt_demo.ui.reach import is_public
 from gpt_demo.ui.sentences import sentences
-from gpt_demo.ui.services import Limits, Services, ensure_token, is_public, owner, owner_state
+from gpt_demo.ui.services import Limits, Services, ensure_token, owner, owner_state
 from gpt_demo.ui.train.form import TrainForm
 from gpt_demo.ui.train.live import TrainLive
 from gpt_demo.ui.train.start_from import offered
 
+MOST_WAITING = 200  # clicks and requests in the queue; polls are not queued
 INTRODUCTION = """# GPT, from scratch
 Train a small GPT on a text and watch it learn to write, then see how it chooses each token."""
 
@@ -60,6 +62,7 @@ def build_app(store: ModelStore, runs: Runs, downloads: Jobs[Event] | None = Non
             chosen.success(None, name, js=f"(name) => {scripts.module()}.then(({{ want }}) => want(name))", **QUIET)
         _connect_fine_tune(services, token, tabs, models, form)
         Api(services).connect()
+    page.queue(max_size=MOST_WAITING, api_open=False)  # nobody passes the queue by
     return page
 
 

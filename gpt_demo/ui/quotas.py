@@ -57,6 +57,23 @@ def check_config(limits: Limits | None, config: RunConfig) -> None:
         )
 
 
+def check_prompt(limits: Limits | None, text: str) -> None:
+    """UserError where a prompt is too long."""
+    if limits and len(text) > limits.prompt:
+        raise UserError(
+            f"This prompt has {len(text):,} characters; this public server reads up to {limits.prompt:,}. Shorten it."
+        )
+
+
+def check_context(limits: Limits | None, tokens: int) -> None:
+    """UserError where a model would read too much at once: that of an import may have any context length."""
+    if limits and tokens > limits.n_ctx:
+        raise UserError(
+            f"This model would read {tokens:,} tokens at once; this public server allows up to {limits.n_ctx:,}. "
+            "Shorten the text."
+        )
+
+
 def check_length(limits: Limits | None, tokens: int) -> None:
     """UserError where too much is to be written at once."""
     if limits and tokens > limits.new_tokens:

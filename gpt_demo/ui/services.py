@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from gpt_demo.runs.keeping import keep_model
 from gpt_demo.runs.recipes import Prepared, train_job
 from gpt_demo.runs.runs import RunFolder, Runs
 from gpt_demo.store.store import ModelInfo, ModelStore, owner_key
+from gpt_demo.ui.share import Share
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Limits:
     runs_of_address: int = 4  # at once: tokens are for the asking
     waiting: int = 8
     new_tokens: int = 1_000
+    prompt: int = 20_000  # characters
     imports: int = 3  # imported models kept
     import_bytes: int = 160_000_000  # of an uploaded model, unpacked
     measured_tokens: int = 512
@@ -50,6 +51,7 @@ class Services:
     measuring: threading.Lock = field(default_factory=threading.Lock)  # held while steps are timed: no run starts then
     downloads: Jobs[Event] = field(default_factory=Jobs)  # by the model's name; all visitors share them
     speeds: dict[tuple[str, float, str], float] = field(default_factory=dict)  # tokens/s here, see loading.py
+    share: Share = field(default_factory=Share)  # of the processor, among those who write
     asking: list[tuple[str | None, str]] = field(default_factory=list)  # owner and address of runs about to start
     asking_lock: threading.Lock = field(default_factory=threading.Lock)
     addresses: dict[str, str] = field(default_factory=dict)  # of who started a run; never written to disk
@@ -81,11 +83,6 @@ class Services:
             for name in [name for name in self.addresses if self.runs.live(name) is None]:
                 del self.addresses[name]
             self.addresses[folder.name] = address
-
-
-def is_public() -> bool:
-    """Whether many anonymous visitors are expected: GPT_DEMO_PUBLIC=1, or on a Hugging Face Space."""
-    return os.environ.get("GPT_DEMO_PUBLIC", "1" if os.environ.get("SPACE_ID") else "0") == "1"
 
 
 def owner_state() -> gr.BrowserState:

@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from gpt_demo.paths import ASSETS
-from gpt_demo.ui import scripts
-from gpt_demo.ui.services import is_public
+from gpt_demo.ui import door, scripts
+from gpt_demo.ui.reach import is_public, listens_on_loopback
 
 STYLES = (
     "page/page.css",
@@ -48,15 +48,25 @@ def theme() -> gr.themes.Base:
     )
 
 
+def _from_outside() -> dict[str, Any]:
+    """The scripts that are served, and what is refused."""
+    options = scripts.launch_options()
+    rules = door.PUBLIC if is_public() else door.LOCAL if listens_on_loopback() else door.Rules(body=None)
+    return {**options, "app_kwargs": {**options["app_kwargs"], "middleware": [door.middleware(rules)]}}
+
+
 def launch_options() -> dict[str, Any]:
     """The options of `launch`, except the address."""
     styles = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in STYLES)
     return {
         "theme": theme(),
         "css": styles,
-        **scripts.launch_options(),
+        **_from_outside(),
         "run_history": False,
         "ssr_mode": False,
+        "state_session_capacity": 100,  # pages whose states are kept in memory, the latest
+        "max_threads": 100,  # a poll of a text being written holds one for a moment
+        "enable_monitoring": False,
         "max_file_size": "160mb" if is_public() else "8gb",  # of models; texts have a limit of their own
         "footer_links": ["api", "settings"],
     }

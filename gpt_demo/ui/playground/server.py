@@ -5,18 +5,19 @@ These calls bypass Gradio's queue, so they are short: a job is started, then ask
 
 from __future__ import annotations
 
-import functools
+import inspect
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import gradio as gr
 import torch
 
 from gpt_demo.decoding.beams import beam_search
 from gpt_demo.decoding.darts import dart, draw_toy
 from gpt_demo.decoding.race import lane_of, race
 from gpt_demo.decoding.scores import token_scores
-from gpt_demo.decoding.window import next_logits
+from gpt_demo.decoding.window import next_logits, working_bytes
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event
 from gpt_demo.model.gpt import GPT
@@ -24,7 +25,7 @@ from gpt_demo.presenter.claims import read_examples
 from gpt_demo.presenter.scenes import default_deck
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.ui.playground.payload import card, row_payload, vocabulary_payload
-from gpt_demo.ui.playground.sessions import Sessions
+from gpt_demo.ui.playground.sessions import Bounds, Sessions
 from gpt_demo.ui.protocol.playground import (
     Asked,
     AskedJob,
@@ -46,9 +47,12 @@ from gpt_demo.ui.protocol.playground import (
     RowAndDart,
     Scores,
 )
+from gpt_demo.ui.quotas import check_context, check_length, check_prompt
 from gpt_demo.ui.services import Services, owner
+from gpt_demo.ui.visitors import address_of
 
 MAX_CHARACTERS = 200_000
+MEMORY_SHARE = 4  # on a public server, of the memory for models so much again for what writes with them
 
 
 class LabServer:
@@ -56,8 +60,10 @@ class LabServer:
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self.sessions = Sessions()
-        questions: tuple[Callable[[Any], Any], ...] = (
+        bytes = services.store.memory.budget // (MEMORY_SHARE if services.limits else 1)
+        of_visitor = 8 if services.limits else 128
+        self.sessions = Sessions(services.share, Bounds(of_visitor=of_visitor, bytes=bytes))
+        questions: tuple[Callable[..., Any], ...] = (
             *(self.models, self.open, self.encode, self.row, self.score),
             *(self.start, self.more, self.close, self.toy, self.deck, self.examples),
         )
@@ -84,6 +90,7 @@ class LabServer:
         """The tokens of a text; an empty text is the end-of-text token, from which models start."""
         _, tokenizer = self._load(request)
         text = str(request.get("text", ""))
+        check_prompt(self.services.limits, text)
         if len(text) > MAX_CHARACTERS:
             raise UserError(f"This text has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}. Shorten it.")
         return {"ids": tokenizer.encode(text) or [tokenizer.end_of_text]}
@@ -91,7 +98,7 @@ class LabServer:
     def row(self, request: AskedRow) -> RowAndDart:
         """The logits of the token after the context, and its dart."""
         model, tokenizer = self._load(request)
-        ids = self._ids(request, tokenizer)
+        ids = self._ids(request, model, tokenizer)
         logits = next_logits(model, tokenizer, ids)
         return {"row": row_payload(logits), "dart": dart(int(request.get("seed", 0)), len(ids))}
 
@@ -101,28 +108,31 @@ class LabServer:
         Beyond the context length each token takes a pass of its own, so only some are answered at once: ask again.
         """
         model, tokenizer = self._load(request)
-        ids, first, n_ctx = self._ids(request, tokenizer), int(request["first"]), model.config.n_ctx
+        ids, first, n_ctx = self._ids(request, model, tokenizer), int(request["first"]), model.config.n_ctx
         last = n_ctx + 1 if first <= n_ctx else first + max(1, 2048 // n_ctx)
         scores = token_scores(model, tokenizer.n_vocab, ids, first, last)
         return {"scores": [(score.logprob, score.rank, score.entropy) for score in scores]}
 
-    def start(self, request: AskedJob) -> Job:
+    def start(self, request: AskedJob, address: str = "") -> Job:
         """Begin to write in lanes, or to search with beams."""
         model, tokenizer = self._load(request)
-        ids, count = self._ids(request, tokenizer), int(request.get("count", 50))
+        ids, count = self._ids(request, model, tokenizer), int(request.get("count", 50))
+        check_length(self.services.limits, count)
         end = tokenizer.end_of_text if request.get("stop", True) else None
         job: Iterator[Event]
         if "lanes" in request:
             lanes = [lane_of(lane) for lane in request["lanes"]]
+            rows = sum(lane.beams or 1 for lane in lanes)
             job = race(model, tokenizer.n_vocab, ids, lanes, int(request.get("seed", 0)), count, end)
         else:
             beams, penalty = int(request.get("beams", 4)), float(request.get("length_penalty", 1.0))
             if not 1 <= beams <= 10 or not 1 <= count <= 200:
                 raise UserError("Beam search on the page is limited to 1 to 10 beams and 1 to 200 tokens.")
             early = bool(request.get("early_stopping", False))
-            V = tokenizer.n_vocab
+            V, rows = tokenizer.n_vocab, beams
             job = beam_search(model, ids, beams, count, penalty, end, early_stopping=early, n_vocab=V)
-        return {"job": self.sessions.start(job)}
+        bytes, visitor = working_bytes(model.config, rows, len(ids) + count), owner(request.get("token")) or address
+        return {"job": self.sessions.start(job, visitor, address, bytes)}
 
     def more(self, request: AskedMore) -> Happened:
         """What the job has done since."""
@@ -158,26 +168,28 @@ class LabServer:
     def _load(self, request: AskedOfModel) -> tuple[GPT, Tokenizer]:
         return self.services.store.load(str(request.get("model", "")), owner(request.get("token")))
 
-    def _ids(self, request: AskedRow | AskedScores | AskedJob, tokenizer: Tokenizer) -> list[int]:
-        """The context; UserError where it holds anything but tokens of this model."""
+    def _ids(self, request: AskedRow | AskedScores | AskedJob, model: GPT, tokenizer: Tokenizer) -> list[int]:
+        """The context; UserError where it holds anything but tokens of this model, or is too long."""
         ids = request.get("ids") or [tokenizer.end_of_text]
         if not isinstance(ids, list) or len(ids) > MAX_CHARACTERS:
             raise UserError("The context is too long. Shorten the text.")
+        check_context(self.services.limits, min(len(ids), model.config.n_ctx))
         if not all(type(id) is int and 0 <= id < tokenizer.n_vocab for id in ids):
             raise UserError("The context contains a token that this model does not know. Start again from a prompt.")
         return ids
 
 
-def _answering(question: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _answering(question: Callable[..., Any]) -> Callable[..., Any]:
     """Turns an exception into an answer: it would reach the browser as null."""
+    addressed = "address" in inspect.signature(question).parameters
 
-    @functools.wraps(question)
-    def answer(request: Any) -> Any:
+    def answer(asked: Any, request: gr.Request | None = None) -> Any:  # Gradio gives it to what has this type
         try:
-            return question(request)
+            return question(asked, address_of(request)) if addressed else question(asked)
         except UserError as error:
             return {"error": str(error)}
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             return {"error": f"The server could not answer ({type(error).__name__}). Reload the page and try again."}
 
+    answer.__name__ = question.__name__  # under which the browser asks
     return answer

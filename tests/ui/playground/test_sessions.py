@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
@@ -14,8 +15,10 @@ from gpt_demo.decoding.race import Drawn, Lane, race
 from gpt_demo.decoding.transforms import chain
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event
+from gpt_demo.ui import share as share_module
 from gpt_demo.ui.playground import sessions as sessions_module
-from gpt_demo.ui.playground.sessions import Sessions
+from gpt_demo.ui.playground.sessions import Bounds, Sessions
+from gpt_demo.ui.share import Places, Share
 
 LANES = [Lane("greedy", greedy=True), Lane("drawn", chain(temperature=1.3)), Lane("beams", beams=3)]
 
@@ -97,14 +100,15 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(sessions_module, "time", SimpleNamespace(monotonic=lambda: self.now))
+        for module in (sessions_module, share_module):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def go(self, seconds: float) -> None:
         self.now += seconds
 
 
 def test_a_job_pauses_while_nobody_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, sessions, made = Clock(monkeypatch), Sessions(patience=3.0, moment=0.0), list[int]()
+    clock, sessions, made = Clock(monkeypatch), Sessions(Share(patience=3.0), moment=0.0), list[int]()
 
     def meanwhile() -> None:
         made.append(1)
@@ -118,7 +122,7 @@ def test_a_job_pauses_while_nobody_asks_for_it(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_seconds_are_those_of_computing(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, sessions = Clock(monkeypatch), Sessions(patience=1.0, moment=1000.0)
+    clock, sessions = Clock(monkeypatch), Sessions(Share(patience=1.0), moment=1000.0)
     name = sessions.start(job(1, meanwhile=lambda: clock.go(2.0)))
     eventually(lambda: sessions.share.waiting != [])  # for a reader
     clock.go(60.0)
@@ -127,7 +131,7 @@ def test_seconds_are_those_of_computing(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_jobs_take_turns() -> None:
-    sessions, order, gate = Sessions(at_once=1), list[str](), threading.Event()
+    sessions, order, gate = Sessions(Share(at_once=1)), list[str](), threading.Event()
 
     def meanwhile(who: str) -> None:
         """Computed while the other one waits, so that it could go on at once if the turns were not held."""
@@ -149,7 +153,7 @@ def test_a_closed_job_stops_and_makes_room() -> None:
         made.append(1)
         gate.wait(20)
 
-    sessions = Sessions(at_once=1)
+    sessions = Sessions(Share(at_once=1))
     first, second = sessions.start(job(9, meanwhile=meanwhile)), sessions.start(job(2))
     eventually(lambda: made == [1])
     sessions.close(first)
@@ -169,16 +173,93 @@ def test_a_job_that_is_done_closed_or_unknown_says_so() -> None:
             sessions.more(name)
 
 
-def test_the_job_longest_not_asked_for_makes_room() -> None:
+@pytest.mark.parametrize(
+    ("bounds", "sentence"),
+    [
+        (Bounds(of_visitor=3), "3 texts of yours are being written"),
+        (Bounds(of_address=3), "as many texts as it can"),
+        (Bounds(most=3), "as many texts as it can"),
+        (Bounds(bytes=35), "memory for writing is used up"),
+    ],
+)
+def test_one_job_too_many_is_refused_and_none_makes_room(bounds: Bounds, sentence: str) -> None:
+    """32 starts by one visitor ended what another one was reading."""
     gate = threading.Event()
-    sessions = Sessions(most=3, moment=0.0)
-    names = [sessions.start(job(9, meanwhile=lambda: gate.wait(20))) for _ in range(3)]
-    sessions.more(names[0])
-    names.append(sessions.start(job(9)))
+    sessions = Sessions(bounds=bounds, moment=0.0)
+
+    def start() -> str:
+        return sessions.start(job(9, meanwhile=lambda: gate.wait(20)), "visitor", "1.2.3.4", 10)
+
+    names = [start() for _ in range(3)]
+    with pytest.raises(UserError, match=sentence):
+        start()
     gate.set()
+    assert [pull(sessions, name)[-1] for name in names] == [8, 8, 8]
+    assert len(sessions) == 0
+    pull(sessions, start())  # there is room again
+
+
+def test_a_job_larger_than_all_memory_for_jobs_is_refused() -> None:
+    with pytest.raises(UserError, match=r"This needs 200 MB of memory; the server has 100 MB for writing\. Use fewer"):
+        Sessions(bounds=Bounds(bytes=10**8)).start(job(1), bytes=2 * 10**8)
+
+
+def test_a_job_that_nobody_asks_for_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    sessions = Sessions(bounds=Bounds(most=2, forgotten=300, hurried=30), moment=0.0)
+    closed = list[str]()
+
+    def work(name: str) -> Iterator[Event]:
+        try:
+            yield from job(5000)  # more than is computed ahead
+        finally:
+            closed.append(name)
+
+    old, asked = sessions.start(work("old")), sessions.start(work("asked"))
+    clock.go(20)
+    with pytest.raises(UserError, match="as many texts as it can"):
+        sessions.start(job(1))
+    clock.go(20)
+    sessions.more(asked)
+    sessions.start(work("new"))  # there is no room but that of the one that nobody has asked for in 40 seconds
+    eventually(lambda: closed == ["old"])  # and its memory is given back
     with pytest.raises(UserError, match="has lost this job"):
-        sessions.more(names[1])
-    assert [pull(sessions, names[i])[-1] for i in (0, 2, 3)] == [8, 8, 8]
+        sessions.more(old)
+    clock.go(301)
+    sessions.forget(300)
+    assert len(sessions) == 0
+    eventually(lambda: sorted(closed) == ["asked", "new", "old"])
+
+
+def test_turns_go_to_the_address_that_has_waited_longest_then_to_the_visitor() -> None:
+    """However many tokens a visitor invents, and however many jobs each of them has."""
+    sessions, order, gate = Sessions(Share(at_once=1)), list[str](), threading.Event()
+
+    def meanwhile(who: str) -> None:
+        gate.wait(20)
+        order.append(who)
+
+    who = ["greedy 1", "greedy 1", "greedy 2", "honest 1"]
+    names = [sessions.start(job(6, meanwhile=lambda name=name: meanwhile(name)), name, name.split()[0]) for name in who]
+    eventually(lambda: len(sessions.share.waiting) == 3)
+    gate.set()
+    eventually(lambda: order.count("honest 1") == 6)
+    honest = [i for i, name in enumerate(order) if name == "honest 1"]
+    assert max(b - a for a, b in itertools.pairwise(honest)) <= 3
+    for name in names:
+        pull(sessions, name)
+    assert len(order) == 24
+
+
+def test_places() -> None:
+    places = Places(most=3, each=2)
+    with places.one("a"), places.one("a"):
+        with pytest.raises(UserError, match="2 requests of yours"), places.one("a"):
+            pass
+        with places.one("b"), pytest.raises(UserError, match="too many requests"), places.one("c"):
+            pass
+    with places.one("a"), places.one("a"), places.one("c"):
+        pass
 
 
 def test_a_job_that_fails_is_over() -> None:
@@ -219,7 +300,7 @@ def test_two_readers_of_one_job_share_its_events() -> None:
 
 
 def test_two_jobs_work_at_once_and_never_three() -> None:
-    sessions, both, lock = Sessions(at_once=2), threading.Barrier(2), threading.Lock()
+    sessions, both, lock = Sessions(Share(at_once=2)), threading.Barrier(2), threading.Lock()
     working, most, got = [0], [0], list[list[int]]()
 
     def meet() -> None:
