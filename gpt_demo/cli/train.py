@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from gpt_demo.events import Evaluated, Event, Finished, Sampled, Started, Steppe
 if TYPE_CHECKING:
     from gpt_demo.runs.runs import RunFolder
     from gpt_demo.store.store import ModelStore
+    from gpt_demo.training.distributed import Alone
 
 
 def train_options(command: argparse.ArgumentParser) -> None:
@@ -35,16 +37,25 @@ def train_options(command: argparse.ArgumentParser) -> None:
 
 def train(options: argparse.Namespace) -> int:
     from gpt_demo.memory import keep_freed_memory
+    from gpt_demo.training.distributed import processes
+
+    keep_freed_memory()
+    with processes() as team:
+        return _lead(options, team) if team.rank == 0 else _follow(team)
+
+
+def _lead(options: argparse.Namespace, team: Alone) -> int:
+    """The run, in the only process or in the first of several: it speaks and saves."""
     from gpt_demo.runs.keeping import store_model
     from gpt_demo.runs.outcome import verdict
     from gpt_demo.runs.recipes import train_job
 
-    keep_freed_memory()
     store = open_store()
-    folder = _run_folder(options, store)
+    folder = _told(options, store, team)
     reader = Reader(print_json if options.json else _print_training)
     with folder.working() as finish, interruptible() as interrupted:
-        with contextlib.closing(train_job(folder, store, lambda: interrupted() or reader.gone)) as events:
+        job = train_job(folder, store, lambda: interrupted() or reader.gone, team=team)
+        with contextlib.closing(job) as events:
             for event in events:
                 reader.show(event)
         if isinstance(event, Finished):
@@ -58,12 +69,45 @@ def train(options: argparse.Namespace) -> int:
     return 0 if reader.gone else 130
 
 
-def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
+def _told(options: argparse.Namespace, store: ModelStore, team: Alone) -> RunFolder:
+    """The run's folder, of which the other processes are told; nothing, if there is none."""
+    path = ""
+    try:
+        folder = _run_folder(options, store, team.count)
+        path = str(folder.path.resolve())
+        return folder
+    finally:
+        team.same(path)
+
+
+def _follow(team: Alone) -> int:
+    """Another process of the run: all its part is to compute."""
+    from gpt_demo.runs.folder import RunFolder
+    from gpt_demo.runs.following import follow_job
+    from gpt_demo.training.distributed import ProcessLost
+    from gpt_demo.training.loop import TrainingDiverged
+
+    path = team.same("")
+    if not path:  # the first process says why
+        return 2
+    if not Path(path).exists():
+        raise UserError(f"{path} is not there on {platform.node()}. All machines must see the folder GPT_DEMO_HOME.")
+    try:
+        with interruptible() as interrupted:
+            follow_job(RunFolder(Path(path)), interrupted, team)
+    except (ProcessLost, TrainingDiverged):  # the first process says so
+        return 2
+    return 0
+
+
+def _run_folder(options: argparse.Namespace, store: ModelStore, processes: int) -> RunFolder:
     """A new run, or the one to resume, checked and ready to start."""
     from gpt_demo.paths import data_home
+    from gpt_demo.runs.keeping import config_of
     from gpt_demo.runs.recipes import create_run, resume_run, starts_over
     from gpt_demo.runs.runs import Runs
     from gpt_demo.training.config import FROM_MODEL, preset
+    from gpt_demo.training.distributed import check_batch
 
     changes = changes_of(options)
     runs = Runs(data_home(), see_all=True)
@@ -71,6 +115,7 @@ def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
         if options.file or options.sample or options.model or options.name or options.preset:
             raise UserError("--resume continues a run as it was: omit FILE, --preset, --model and --name.")
         folder = runs.get(options.resume)
+        check_batch(config_of(folder).train.batch_size, processes)
         resume_run(folder, changes)
         if again := starts_over(folder):
             print(again, file=sys.stderr)
@@ -81,8 +126,10 @@ def _run_folder(options: argparse.Namespace, store: ModelStore) -> RunFolder:
     if options.model and kept:
         raise UserError(f"A run from --model keeps that model's {', '.join(sorted(kept))}. Omit these options.")
     name = options.preset or "quick"
+    config = preset(name, changes)
+    check_batch(config.train.batch_size, processes)
     return create_run(
-        runs, store, sample_text(options.sample) if options.sample else read_options(options), preset(name, changes),
+        runs, store, sample_text(options.sample) if options.sample else read_options(options), config,
         preset_name=name, name=options.name, base=options.model, source=options.sample or Path(options.file[0]).name,
     )  # fmt: skip
 

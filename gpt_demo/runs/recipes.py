@@ -27,6 +27,7 @@ from gpt_demo.text.tokenizer import Tokenizer, make
 from gpt_demo.training.checkpoint import BASE, latest, link_base, load_checkpoint, save_checkpoint
 from gpt_demo.training.config import RunConfig
 from gpt_demo.training.counters import reference_losses
+from gpt_demo.training.distributed import ALONE, Alone, ProcessLost
 from gpt_demo.training.estimate import check_memory
 from gpt_demo.training.loop import TrainingDiverged, train
 from gpt_demo.training.lora import freeze
@@ -155,7 +156,7 @@ def resume_run(folder: RunFolder, changes: Mapping[str, Any] | None = None) -> N
     if folder.is_locked():
         raise UserError(f"The run {folder.name} is already running.")
     config = config_of(folder).with_length(changes)
-    prepared = _prepared(folder, config)
+    prepared = prepare_again(folder, config)
     check_memory(config)
     done, total = _steps_done(folder), prepared.plan.total_steps
     end = folder.history().finished
@@ -179,14 +180,14 @@ def extend_run(folder: RunFolder, steps: int) -> None:
     if folder.is_locked():
         raise UserError(f"The run {folder.name} is already running.")
     config = config_of(folder)
-    horizon = _prepared(folder, config).plan.horizon
+    horizon = prepare_again(folder, config).plan.horizon
     longer = {"max_steps": _steps_done(folder) + steps, "epochs": 0, "decay_steps": horizon}
     config = config.changed({**longer, "patience": 0, "target_loss": 0.0})
     check_memory(config)
     folder.update(config=config.to_dict())
 
 
-def _prepared(folder: RunFolder, config: RunConfig) -> Prepared:
+def prepare_again(folder: RunFolder, config: RunConfig) -> Prepared:
     """The run's text, tokenized and split again."""
     try:
         text = (folder.path / "text.txt").read_text(encoding="utf-8")
@@ -218,30 +219,31 @@ def train_job(
     store: ModelStore,
     stopping: Callable[[], bool] = lambda: False,
     prepared: Prepared | None = None,
+    team: Alone = ALONE,
 ) -> Generator[Event, None, None]:
     """Start the run of a folder, or resume it from its last checkpoint, and record its events.
 
     Saves at intervals, when it is closed after a `Stepped`, and when `stopping()`: then it ends after the current step,
-    with an evaluation. When it has finished, the model is stored.
+    with an evaluation. When it has finished, the model is stored. The others of a `team` follow (`follow_job`).
     """
-    return folder.record(_train_job(folder, store, stopping, prepared), _steps_done(folder))
+    return folder.record(_train_job(folder, store, stopping, prepared, team), _steps_done(folder))
 
 
 def _train_job(
-    folder: RunFolder, store: ModelStore, stopping: Callable[[], bool], prepared: Prepared | None
+    folder: RunFolder, store: ModelStore, stopping: Callable[[], bool], prepared: Prepared | None, team: Alone
 ) -> Generator[Event, None, None]:
     config = config_of(folder)
-    prepared = prepared or _prepared(folder, config)
+    prepared = prepared or prepare_again(folder, config)
     device = pick_device()
-    precision = folder.info.get("precision") or resolve_precision(config.train.precision, device, config.model.n_embd)
+    precision = precision_of(folder, config, device)
     folder.update(precision=precision)
-    state = _open_state(folder, config, device)
+    state = open_state(folder, config, device)
     yield _started(folder, prepared, state, device, precision)
 
     saved_at, saved_step, whole = time.monotonic(), state.step, False
     finished: Finished | None = None
     try:
-        for event in train(state, prepared.split, prepared.tokenizer, config.train, precision, stopping):
+        for event in train(state, prepared.split, prepared.tokenizer, config.train, precision, stopping, team):
             if isinstance(event, Finished):
                 finished, whole = event, True
                 break
@@ -254,7 +256,7 @@ def _train_job(
             whole = False  # now the next step is computed
         else:
             whole = True  # it was asked to stop
-    except TrainingDiverged:
+    except (TrainingDiverged, ProcessLost):
         whole = True  # the step was not taken
         raise
     finally:
@@ -267,7 +269,13 @@ def _train_job(
         yield finished
 
 
-def _open_state(folder: RunFolder, config: RunConfig, device: torch.device) -> TrainState:
+def precision_of(folder: RunFolder, config: RunConfig, device: torch.device) -> str:
+    """What the run began with, or what its settings are on this machine."""
+    said: str | None = folder.info.get("precision")
+    return said or resolve_precision(config.train.precision, device, config.model.n_embd)
+
+
+def open_state(folder: RunFolder, config: RunConfig, device: torch.device) -> TrainState:
     """The last checkpoint's state, or a new one: seeded, then built at once."""
     checkpoint = latest(folder.path)
     if checkpoint is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from itertools import islice
 
 import torch
@@ -19,6 +20,7 @@ from gpt_demo.errors import UserError
 from gpt_demo.events import Evaluated, Evaluating, Finished, Sampled, Stepped, finite
 from gpt_demo.text.data import Split, epoch_batches, random_batch, windows
 from gpt_demo.text.tokenizer import Tokenizer
+from gpt_demo.training.distributed import ALONE, Alone, Batch, Loss, losing
 from gpt_demo.training.plan import Plan, TrainConfig, learning_rate
 from gpt_demo.training.state import TrainState
 from gpt_demo.training.watch import Watch
@@ -35,18 +37,22 @@ def train(
     config: TrainConfig,
     precision: str,
     stopping: Callable[[], bool] = lambda: False,
+    team: Alone = ALONE,
 ) -> Iterator[Stepped | Evaluating | Evaluated | Sampled | Finished]:
     """Train from `state.step` to the end of the plan, or until `stopping()`: then without a `Finished`.
 
     A step's `Evaluated` and `Sampled` come before its `Stepped`. A run that is asked to stop ends with its present
     step and measures it; an evaluation or a sample that takes too long for that is given up (the evaluation is made up
     for when the run resumes). Shuffling and dropout draw from torch's global generator: run one training at a time in a
-    process if it is to be reproducible.
-    Raises TrainingDiverged, before the step is taken, when the loss or a gradient is not finite.
+    process if it is to be reproducible. With a `team` several processes do so together, each with its own state.
+    Raises TrainingDiverged, before the step is taken, when the loss or a gradient is not finite, and ProcessLost when
+    another process of the team has ended.
     """
+    stopping = team.agreed(stopping)
     n_ctx = state.model.config.n_ctx
     plan = Plan.of(config, n_ctx, len(split.train))
-    watch = Watch(state, split, tokenizer, config, plan, precision, stopping)
+    watch = Watch(state, split, tokenizer, config, plan, precision, stopping, team)
+    loss_of = team.loss_of(state.model)
     batches = _endless_batches(state, split.train, config.window_length(n_ctx), config)
     reason = "max_steps" if config.epochs and plan.total_steps == config.max_steps else "done"
     state.model.train()
@@ -55,7 +61,7 @@ def train(
     while state.step < plan.total_steps:
         started = time.perf_counter()
         step, rate = state.step, learning_rate(config, plan.horizon, state.step)
-        loss, norm = _optimizer_step(state, batches, config, rate, precision)
+        loss, norm = _optimizer_step(state, batches, config, rate, precision, loss_of, team)
         speed = plan.tokens_per_step / (time.perf_counter() - started)
         epochs_before = state.tokens_seen // plan.tokens_per_epoch
         state.step, state.tokens_seen = step + 1, state.tokens_seen + plan.tokens_per_step
@@ -96,9 +102,7 @@ def _early_end(state: TrainState, config: TrainConfig) -> str | None:
     return "patience" if config.patience and state.waited >= config.patience else None
 
 
-def _endless_batches(
-    state: TrainState, ids: Tensor, length: int, config: TrainConfig
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _endless_batches(state: TrainState, ids: Tensor, length: int, config: TrainConfig) -> Iterator[Batch]:
     """Batches (x, y), each (B, T = length), from the state's position on, which it keeps up to date."""
     if config.batches == "random":
         while True:
@@ -122,31 +126,51 @@ def _endless_batches(
 
 
 def _optimizer_step(
-    state: TrainState, batches: Iterator[tuple[Tensor, Tensor]], config: TrainConfig, rate: float, precision: str
+    state: TrainState,
+    batches: Iterator[Batch],
+    config: TrainConfig,
+    rate: float,
+    precision: str,
+    loss_of: Loss,
+    team: Alone,
 ) -> tuple[float, float]:
     """One update from grad_accum_steps batches: the mean loss before it and the gradient's norm before clipping."""
-    model, optimizer, device = state.model, state.optimizer, state.model.device
+    model, optimizer = state.model, state.optimizer
     epoch_batch, epoch_rng, rng = state.epoch_batch, state.epoch_rng, torch.get_rng_state()
     optimizer.zero_grad(set_to_none=True)
-    total = 0.0
-    for x, y in islice(batches, config.grad_accum_steps):
-        with autocast(device, precision):
-            loss = model.loss(x.to(device), y.to(device)) / config.grad_accum_steps
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf).item()
-    if not math.isfinite(total) or not math.isfinite(norm):
-        what = "loss" if not math.isfinite(total) else "gradient"
+    try:
+        with losing():
+            total = team.mean_loss(_gradient(state, batches, config, precision, loss_of, team))
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf).item()
+        if not math.isfinite(total) or not math.isfinite(norm):
+            what = "loss" if not math.isfinite(total) else "gradient"
+            raise TrainingDiverged(
+                f"The {what} became NaN or infinite at step {state.step}, so the run ended there; the state before "
+                f"that step is kept. Try a lower learning_rate (it was {rate:.2g}), more warmup_steps, or grad_clip 1."
+            )
+    except UserError:
         state.epoch_batch, state.epoch_rng = epoch_batch, epoch_rng
         torch.set_rng_state(rng)
-        raise TrainingDiverged(
-            f"The {what} became NaN or infinite at step {state.step}, so the run ended there; the state before that "
-            f"step is kept. Try a lower learning_rate (it was {rate:.2g}), more warmup_steps, or grad_clip 1."
-        )
+        raise
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
     return total, norm
+
+
+def _gradient(
+    state: TrainState, batches: Iterator[Batch], config: TrainConfig, precision: str, loss_of: Loss, team: Alone
+) -> float:
+    """Add up the gradients of a step's batches; the mean loss of this process's rows of them."""
+    device, total = state.model.device, 0.0
+    for number, batch in enumerate(islice(batches, config.grad_accum_steps), 1):
+        x, y = team.rows(batch)
+        with nullcontext() if number == config.grad_accum_steps else team.unsynchronized(loss_of):
+            with autocast(device, precision), team.masks(config.seed, state.step, number):
+                loss = loss_of(x.to(device), y.to(device)) / config.grad_accum_steps
+            loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.item()
+    return total
 
 
 def _finished(state: TrainState, reason: str, best_sample: str | None) -> Finished:

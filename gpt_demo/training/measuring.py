@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gpt_demo.model.gpt import GPT, GPTConfig
 from gpt_demo.text.data import Split, covering_windows, epoch_batches, random_batch, windows
+from gpt_demo.training.distributed import ALONE, Alone, ProcessLost
 from gpt_demo.training.evaluation import LOGITS, batch_losses
 from gpt_demo.training.plan import Plan, TrainConfig
 
@@ -89,18 +90,27 @@ def _affordable(config: TrainConfig, shape: GPTConfig, plan: Plan, length: int) 
 
 
 def measure(
-    model: GPT, evaluation: Evaluation, precision: str, given_up: Callable[[], bool]
+    model: GPT, evaluation: Evaluation, precision: str, given_up: Callable[[], bool], team: Alone = ALONE
 ) -> Generator[int, None, tuple[float, float] | None]:
     """Yields the number of tokens done after every batch. Returns the losses of the training and the validation text
-    in nats per token (NaN where there is none), or nothing where it was given up."""
-    found, done = [], 0
+    in nats per token (NaN where there is none), or nothing where it was given up, or a process of the team has ended.
+    """
+    found, done, over = [], 0, False
     for ids in (evaluation.split.train, evaluation.split.val):
-        total, tokens = 0.0, 0
-        for surprise, count in batch_losses(model, evaluation.batches(ids), precision):
-            total, tokens, done = total + surprise, tokens + count, done + count
+        total, tokens = 0.0, 0.0
+        shares = (rows for rows in map(team.rows, evaluation.batches(ids)) if len(rows[0]))
+        for surprise, count in batch_losses(model, shares, precision):
+            total, tokens, done = total + surprise, tokens + count, done + count * team.count
             yield done
             if given_up():
-                return None
+                over = True
+                break
+        try:
+            total, tokens, given = team.total(total, tokens, over)
+        except ProcessLost:
+            return None
+        if given:
+            return None
         found.append(total / tokens if tokens else math.nan)
     return found[0], found[1]
 

@@ -14,6 +14,7 @@ from gpt_demo.events import Evaluated, Evaluating, Generated, Sampled
 from gpt_demo.model.gpt import GPT
 from gpt_demo.text.data import Split
 from gpt_demo.text.tokenizer import Tokenizer
+from gpt_demo.training.distributed import ALONE, Alone
 from gpt_demo.training.lora import trained
 from gpt_demo.training.measuring import Evaluation, Grace, measure
 from gpt_demo.training.plan import Plan, TrainConfig
@@ -33,6 +34,7 @@ class Watch:
     plan: Plan
     precision: str
     stopping: Callable[[], bool]
+    team: Alone = ALONE
 
     def __post_init__(self) -> None:
         state, shape = self.state, self.state.model.config
@@ -51,11 +53,11 @@ class Watch:
         One that is between two that are due, at a stop or at the end, leaves no trace in the random numbers and the
         patience: the run can continue as if it had not been. Nor does one that is abandoned.
         """
-        if self.grace.is_over():
+        if self.team.count == 1 and self.grace.is_over():  # a team gives up together, in `measure`
             return
         state, step, started, rng = self.state, self.state.step - 1, time.perf_counter(), torch.get_rng_state()
         total = sum(map(self.evaluation.tokens, (self.split.train, self.split.val)))
-        work, shown = measure(state.model, self.evaluation, self.precision, self.grace.is_over), started
+        work, shown = measure(state.model, self.evaluation, self.precision, self.grace.is_over, self.team), started
         while True:
             try:
                 done = next(work)
@@ -75,6 +77,8 @@ class Watch:
             yield Evaluated(step, state.tokens_seen, self.epoch(step), train_loss, val_loss, seconds)
 
     def sample(self) -> Iterator[Sampled]:
+        if self.team.rank > 0:
+            return
         started, step = time.perf_counter(), self.state.step - 1
         text = sample(self.state.model, self.tokenizer, self.config, self.stopping)
         if text is not None:
@@ -83,7 +87,7 @@ class Watch:
     def sample_of_best(self) -> str | None:
         """What the best model writes, unless it is the last one, which has just written."""
         state, best = self.state, self.state.best_step
-        if best is None or best == state.step - 1 or self.stopping():
+        if best is None or best == state.step - 1 or self.stopping() or self.team.rank > 0:
             return None
         state.optimizer.zero_grad(set_to_none=True)  # the last weights are put aside where the gradients were
         now = {name: p.clone() for name, p in trained(state.model).items()}
