@@ -1,7 +1,10 @@
 """Starts the page: `python app.py`, and the entry point of a Hugging Face Space."""
 
+import os
 import signal
 import sys
+from pathlib import Path
+from typing import Any
 
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event
@@ -11,6 +14,7 @@ from gpt_demo.paths import check_home, data_home
 from gpt_demo.runs.runs import Runs
 from gpt_demo.store.store import ModelStore
 from gpt_demo.ui import build_app, is_public, launch_options, said_at_start
+from gpt_demo.ui.sweeping import PRIVATE, PUBLIC, Sweeper
 
 
 def main() -> int:
@@ -22,17 +26,27 @@ def main() -> int:
         return 2
     if said := said_at_start():
         print(said)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     keep_freed_memory()
+    cache = Path(os.environ.setdefault("GRADIO_TEMP_DIR", str(data_home().resolve() / "cache")))
     store, runs = ModelStore(data_home(), see_all=not is_public()), Runs(data_home())
+    sweeper = Sweeper(store, runs, PUBLIC if is_public() else PRIVATE, cache)
     downloads: Jobs[Event] = Jobs()
+
+    def end(*_: Any) -> None:
+        runs.pause()  # at once: they save while Gradio waits for its connections
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
     try:
+        sweeper.start()
         build_app(store, runs, downloads).launch(**launch_options())
     except KeyboardInterrupt:  # before the server was up
         pass
     finally:
-        downloads.close()
+        sweeper.close()
         runs.close()
+        downloads.close()
     return 0
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from gpt_demo.training.history import History
 __all__ = ["Run", "RunFolder", "Runs", "Status"]
 
 Work = Callable[[RunFolder, Callable[[], bool]], Iterator[Event]]  # it may ask whether to stop
-Ending = Literal["paused", "stopped", "discarded"]
+Ending = Literal["paused", "stopped", "discarded", "waiting"]
 Keep = Callable[[RunFolder], object]  # what is done with a run that was stopped to be kept
 
 
@@ -50,7 +51,7 @@ class Run(Job[Event]):
         self._asked = self._noticed = False
         self._lock = folder.lock()
         try:
-            folder.update(status="waiting", message="")
+            folder.update(status="waiting", message="", queued=time.time())
             for event in folder.events():
                 self.history.add(event)
         except BaseException:
@@ -95,7 +96,7 @@ class Run(Job[Event]):
         return isinstance(event, Stepped) and (self._noticed or not self._asked)
 
     def ending(self, state: State) -> None:
-        stopped: Status = "paused" if self.ends_as == "paused" else "stopped"
+        stopped: Status = "stopped" if self.ends_as == "discarded" else self.ends_as
         statuses: dict[State, Status] = {"done": "finished", "stopped": stopped}
         message = self.message or (self._why if state == "stopped" else "")
         try:
@@ -163,7 +164,7 @@ class Runs:
             with contextlib.suppress(UserError):
                 info = RunFolder(path.parent).info
                 if self._may_see(info, owner, shared) and not self._is_discarded(path.parent.name):
-                    found.append((float(info.get("created") or 0), path.parent))
+                    found.append((when(info.get("created")), path.parent))
         return [RunFolder(path) for _, path in sorted(found, reverse=True)]
 
     def _may_see(self, info: dict[str, Any], owner: str | None, shared: bool) -> bool:
@@ -234,10 +235,31 @@ class Runs:
             raise UserError(f"Another process is working on the run {name}. Stop it there first.")
         remove_folder(folder.path)
 
-    def close(self) -> None:
-        """Stop all runs of this process and wait until their states are saved."""
-        live = [run for run in self._live.values() if run.alive]
-        for run in live:
-            run.stop("paused")
-        for run in live:
-            run.join(60)
+    def left_waiting(self) -> Sequence[RunFolder]:
+        """The runs that were waiting for their turn when their process ended, in the order of the queue."""
+        found = []
+        for folder in (RunFolder(path.parent) for path in self.home.glob("[!.]*/run.json")):
+            with contextlib.suppress(UserError):
+                if folder.info.get("status") == "waiting" and not folder.is_locked():
+                    found.append((when(folder.info.get("queued")), folder.name, folder))
+        return [folder for _, _, folder in sorted(found)]
+
+    def pause(self) -> None:
+        """Ask all runs of this process to save their states and end; those that wait stay queued, see `left_waiting`.
+
+        Returns at once, and may be called by a signal's handler.
+        """
+        for run in [run for run in list(self._live.values()) if run.alive and not run.stopping]:
+            run.stop("waiting" if run.state == "waiting" else "paused")
+
+    def close(self, seconds: float = 10.0) -> None:
+        """`pause`, and wait until the states are saved, at most so many seconds."""
+        self.pause()
+        end = time.monotonic() + seconds
+        for run in [run for run in list(self._live.values()) if run.alive]:
+            run.join(max(0.0, end - time.monotonic()))
+
+
+def when(seconds: Any) -> float:
+    """A time of run.json; 0 where it is none."""
+    return float(seconds) if isinstance(seconds, int | float) and math.isfinite(seconds) else 0.0

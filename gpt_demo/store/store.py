@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,11 +86,15 @@ class ModelStore:
 
     def list(self, owner: str | None = None) -> list[ModelInfo]:
         """The models that `owner` may use: those that come with the app, the starter first, then the newest first."""
-        folders = [path.parent for path in (self.home / "models").glob("[!.]*/config.json")]
-        found = [info for info in map(self._info, folders) if info and self._may_use(info, owner)]
+        found = [info for info in self.everybodys() if self._may_use(info, owner)]
         found.sort(key=lambda info: info.modified, reverse=True)
         shipped = [info for info in map(self._info, self._shipped.values()) if info]
         return [*shipped, *(info for info in found if info.name not in self._shipped)]
+
+    def everybodys(self) -> Sequence[ModelInfo]:
+        """All models but those that come with the app, whoever owns them, in any order."""
+        folders = [path.parent for path in (self.home / "models").glob("[!.]*/config.json")]
+        return [info for info in map(self._info, folders) if info]
 
     @staticmethod
     def _info(folder: Path) -> ModelInfo | None:

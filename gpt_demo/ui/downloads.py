@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -40,11 +41,13 @@ class Downloads:
         """On a click, `write(folder, *inputs)` makes the file in an empty folder, and the browser saves it."""
 
         def handle(*values: Any) -> Any:
-            # In Gradio's own cache: nobody can guess the folder, nothing is copied, and old files are deleted.
+            # In Gradio's own cache: nobody can guess the folder, nothing is copied, and sweeping.py removes it.
             folder = Path(self.file.GRADIO_CACHE) / secrets.token_hex(16)
             folder.mkdir(parents=True)
             with sentences():
-                return gr.update(value=str(write(folder, *values)), visible=True)
+                file = write(folder, *values)
+            shutil.rmtree(folder / "files", ignore_errors=True)  # what the zip was made of
+            return gr.update(value=str(file), visible=True)
 
         limit = {"concurrency_id": "downloads", "concurrency_limit": 2}
         made = button.click(handle, inputs, self.file, **{**QUEUED, **limit})

@@ -36,7 +36,7 @@ def build_app(store: ModelStore, runs: Runs, downloads: Jobs[Event] | None = Non
     """
     services = Services(store, runs, Limits() if is_public() else None, downloads=downloads or Jobs())
     page: gr.Blocks
-    with gr.Blocks(title="GPT, from scratch", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
+    with gr.Blocks(title="GPT, from scratch", analytics_enabled=False) as page:
         token = owner_state()
         gr.Markdown(INTRODUCTION, elem_id="introduction")
         with gr.Tabs() as tabs:
@@ -62,6 +62,7 @@ def build_app(store: ModelStore, runs: Runs, downloads: Jobs[Event] | None = Non
             chosen.success(None, name, js=f"(name) => {scripts.module()}.then(({{ want }}) => want(name))", **QUIET)
         _connect_fine_tune(services, token, tabs, models, form)
         Api(services).connect()
+    services.take_up()
     page.queue(max_size=MOST_WAITING, api_open=False)  # nobody passes the queue by
     return page
 

@@ -15,6 +15,27 @@ from gpt_demo.paths import ASSETS
 FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
+# In another site's frame, or where cookies are blocked, a browser may refuse its storage: Gradio would then show
+# "Loading..." for ever. Memory stands in for it while the page is open. This must run before Gradio's scripts.
+STORAGE = """<script>
+for (const name of ["localStorage", "sessionStorage"])
+  try {
+    window[name].length;
+  } catch {
+    const kept = new Map();
+    const value = {
+      getItem: (key) => kept.get(String(key)) ?? null,
+      setItem: (key, item) => void kept.set(String(key), String(item)),
+      removeItem: (key) => void kept.delete(String(key)),
+      clear: () => kept.clear(),
+      key: (index) => [...kept.keys()][index] ?? null,
+      get length() { return kept.size; },
+    };
+    Object.defineProperty(window, name, { value, configurable: true });
+  }
+</script>"""
+
+
 @cache
 def scripts() -> dict[str, bytes]:
     """Every script by its path in assets/: "page/dom.js"."""
@@ -44,7 +65,7 @@ def route() -> Route:
 def tags() -> str:
     """For the page's head: the entry, and all that it imports, so that the browser asks for everything at once."""
     hints = (f'<link rel="modulepreload" href="{folder()}/{name}">' for name in scripts() if name != "main.js")
-    return "\n".join([*hints, f'<script type="module" src="{folder()}/main.js"></script>'])
+    return "\n".join([STORAGE, *hints, f'<script type="module" src="{folder()}/main.js"></script>'])
 
 
 def module(name: str = "main.js") -> str:

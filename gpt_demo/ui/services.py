@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 from dataclasses import dataclass, field
@@ -69,6 +70,12 @@ class Services:
     def may_delete(self, info: ModelInfo, token: str | None) -> bool:
         """Not those that come with the app; on a public server only what the visitor has made."""
         return not self.store.is_shipped(info) and (not self.limits or info.owner == owner(token) is not None)
+
+    def take_up(self) -> None:
+        """Queue the runs again that were waiting when the server ended."""
+        for folder in self.runs.left_waiting():
+            with contextlib.suppress(UserError):
+                self.work(folder)
 
     def work(self, folder: RunFolder, prepared: Prepared | None = None, address: str = "") -> None:
         """Start the run, after any timing of steps in progress. `address`: of the visitor who asked for it."""

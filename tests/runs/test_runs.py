@@ -438,8 +438,29 @@ def test_close_pauses_everything(runs: Runs) -> None:
         closing.result(PATIENCE)
     assert scripts[0].closed.is_set()
     assert not scripts[1].began.is_set()
-    assert [run.folder.status for run in (first, second)] == ["paused", "paused"]
+    assert [run.folder.info["status"] for run in (first, second)] == ["paused", "waiting"]
     assert not runs.busy()
+
+
+def test_runs_that_waited_when_the_server_ended_are_found_in_their_order(runs: Runs, other_process: Any) -> None:
+    first = Script(permits=0)
+    start(runs, first, "first")
+    assert first.began.wait(PATIENCE)
+    waiting = [start(runs, Script(), name) for name in ("third", "second")]  # in the order of the queue, not by name
+    runs.create("new", None, {})
+    stopped = start(runs, Script(), "stopped")
+    stopped.stop()
+    runs.pause()  # returns at once
+    first.let(3)
+    for run in (*waiting, stopped):
+        run.join(PATIENCE)
+    damaged = runs.create("damaged", None, {})
+    (damaged.path / "run.json").write_text("{")
+    runs.create("odd", None, {}).update(status="waiting", queued="yesterday")
+    elsewhere = runs.create("elsewhere", None, {})
+    other_process(elsewhere)
+    elsewhere.update(status="waiting")
+    assert [folder.name for folder in runs.left_waiting()] == ["odd", "third", "second"]
 
 
 def test_delete_while_running_does_not_wait_for_the_run(runs: Runs) -> None:
@@ -466,6 +487,7 @@ def test_delete_a_run_that_waits(runs: Runs) -> None:
     first = Script(permits=0)
     running, waiting = start(runs, first), start(runs, Script(), "a")
     runs.delete("a")
+    waiting.join(PATIENCE)
     assert not waiting.folder.path.exists()
     first.let(3)
     running.join(PATIENCE)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import small
+from small import Home, small
 
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event
@@ -113,3 +113,16 @@ def test_a_run_without_an_owner_is_nobodys_on_a_public_server(token: str | None,
     with pytest.raises(UserError, match="no run named 'servers'") as error:
         public.run("servers", token)
     assert f"Available: {own[0] if own else 'none yet'}." in str(error.value)
+
+
+def test_runs_that_waited_are_taken_up_after_a_restart(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    waiting, paused = home.run("waited"), home.run("paused")
+    waiting.update(status="waiting")
+    services = Services(home.store, Runs(tmp_path), None)
+    services.take_up()
+    run = services.runs.live("waited")
+    if run is not None:
+        run.join(30)
+    assert (waiting.status, paused.status) == ("finished", "paused")
+    assert [info.name for info in home.store.list()] == ["waited"]
