@@ -15,6 +15,7 @@ from gpt_demo.runs.runs import Runs
 from gpt_demo.store.store import ModelStore
 from gpt_demo.ui import build_app, is_public, launch_options, said_at_start
 from gpt_demo.ui.sweeping import PRIVATE, PUBLIC, Sweeper
+from gpt_demo.ui.visitors import trust_proxy_of_space
 
 
 def main() -> int:
@@ -26,6 +27,7 @@ def main() -> int:
         return 2
     if said := said_at_start():
         print(said)
+    trust_proxy_of_space()
     keep_freed_memory()
     cache = Path(os.environ.setdefault("GRADIO_TEMP_DIR", str(data_home().resolve() / "cache")))
     store, runs = ModelStore(data_home(), see_all=not is_public()), Runs(data_home())
