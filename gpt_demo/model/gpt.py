@@ -299,7 +299,10 @@ class GPT(nn.Module):
 
     def head(self, x: Tensor) -> Tensor:
         """(..., C) -> logits (..., V)."""
-        return F.linear(x, self.head_weight)
+        if self.lm_head is None:
+            return F.linear(x, self.wte.weight)
+        logits: Tensor = self.lm_head(x)
+        return logits
 
     @property
     def head_weight(self) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
@@ -135,14 +135,16 @@ def load_weights(model: GPT, path: Path, precision: str = "fp32", *, may_map: bo
             # A tensor at an odd address is slower to compute with, and other types than float32 need a copy.
             model.load_state_dict({name: _aligned(value) for name, value in mapped.items()}, assign=True)
             return
-        for prefix, part in _parts(model):
+        for name in _parts(model):
+            part = model.get_submodule(name)
             with safe_open(path, "pt") as file:  # reopened, so that pages already read are freed
                 weights = {
-                    name: file.get_tensor(prefix + name).to(torch.float32, copy=True) for name in part.state_dict()
+                    key: file.get_tensor(f"{name}.{key}").to(torch.float32, copy=True) for key in part.state_dict()
                 }
             part.load_state_dict(weights, assign=True)
-            lower_precision(part, precision)
+            lower_precision(model, precision)
             if precision != "fp32":  # else what was freed lies between what stays, and half as much again is held
+                del part
                 weights.clear()
                 give_back_memory()
     except (OSError, SafetensorError) as error:
@@ -168,13 +170,10 @@ def _aligned(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if fits else tensor.to(torch.float32, copy=True)
 
 
-def _parts(model: GPT) -> Iterator[tuple[str, torch.nn.Module]]:
-    """The parts that hold all weights, each with the prefix of its tensors' names."""
-    for name, part in model.named_children():
-        if isinstance(part, torch.nn.ModuleList):
-            yield from ((f"{name}.{i}.", block) for i, block in enumerate(part))
-        else:
-            yield f"{name}.", part
+def _parts(model: GPT) -> list[str]:
+    """The names of the parts that hold all weights: the blocks one by one."""
+    blocks = [f"h.{i}" for i in range(len(model.h))]
+    return [part for name, _ in model.named_children() for part in (blocks if name == "h" else [name])]
 
 
 def load_model(folder: Path, precision: str = "fp32") -> tuple[GPT, Tokenizer]:

@@ -495,8 +495,8 @@ def test_a_load_in_less_precision_gives_back_what_it_frees(
 
 
 @pytest.mark.parametrize(
-    ("size", "precision", "taken"), [("124M", "int8", 429), ("355M", "int8", 917), ("124M", "bf16", 324)]
+    ("size", "precision", "taken"), [("124M", "int8", 301), ("355M", "int8", 712), ("124M", "bf16", 324)]
 )
 def test_memory_said_bounds_what_was_measured(size: str, precision: str, taken: int) -> None:
-    """MB of the heap after a full context and some tokens, measured in a process that keeps freed memory."""
+    """MB held after a full context and some tokens, measured in a process that keeps freed memory."""
     assert taken <= memory_needed(GPT2_SIZES[size], precision) / 1e6 <= 1.15 * taken
