@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from filelock import FileLock, Timeout
 
@@ -17,6 +17,7 @@ from gpt_demo.events import Evaluating, Event, training_event
 from gpt_demo.paths import writing
 from gpt_demo.training.history import History
 
+_DAMAGED = "Put its run.json back, or delete the run."
 Status = Literal["waiting", "running", "paused", "stopped", "interrupted", "finished", "failed"]
 
 
@@ -35,10 +36,10 @@ class RunFolder:
         """run.json. Raises UserError if it is missing or damaged."""
         try:
             record = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"The run {self.name} can't be read: {error}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"The run {self.name} can't be read: {error}. {_DAMAGED}") from error
         if not isinstance(record, dict):
-            raise UserError(f"The run {self.name} can't be read: its run.json contains no settings.")
+            raise UserError(f"The run {self.name} can't be read: its run.json contains no settings. {_DAMAGED}")
         return record
 
     def update(self, **changes: Any) -> None:
@@ -61,7 +62,7 @@ class RunFolder:
 
     def _said(self) -> Status:
         status: Status = self.info.get("status", "interrupted")
-        return status
+        return status if status in get_args(Status) else "interrupted"
 
     @property
     def message(self) -> str:

@@ -167,6 +167,16 @@ class Runs:
                     found.append((when(info.get("created")), path.parent))
         return [RunFolder(path) for _, path in sorted(found, reverse=True)]
 
+    def damaged(self) -> Sequence[str]:
+        """The names of runs whose run.json can't be read; whose they are can't be read either."""
+        found = []
+        for path in sorted(self.home.glob("[!.]*/run.json")):
+            try:
+                _ = RunFolder(path.parent).info
+            except UserError:
+                found.append(path.parent.name)
+        return found
+
     def _may_see(self, info: dict[str, Any], owner: str | None, shared: bool) -> bool:
         whose = info.get("owner")
         return self._see_all or (shared if whose is None else whose == owner)
@@ -179,9 +189,12 @@ class Runs:
     def get(self, name: str, owner: str | None = None, *, shared: bool = True) -> RunFolder:
         """A run from `list`. Raises UserError naming the available runs."""
         with contextlib.suppress(UserError):
-            folder = RunFolder(self.home / check_name(name))
+            check_name(name)
+            folder = RunFolder(self.home / name)
             if self._may_see(folder.info, owner, shared) and not self._is_discarded(name):
                 return folder
+        if shared and name in self.damaged():
+            _ = RunFolder(self.home / name).info  # raises
         names = ", ".join(folder.name for folder in self.list(owner, shared=shared)[:20]) or "none yet"
         raise UserError(f"There is no run named {name[:80]!r}. Available: {names}.")
 
@@ -221,11 +234,13 @@ class Runs:
             self._live = {**{name: old for name, old in self._live.items() if old.alive}, folder.name: run}
             return run
 
-    def delete(self, name: str, owner: str | None = None) -> None:
+    def delete(self, name: str, owner: str | None = None, *, shared: bool = True) -> None:
         """Remove the run's folder; that of a live run goes when its current step has ended, and is no longer listed.
 
         Returns at once. Raises UserError if another process has it.
         """
+        if name in self.damaged() and shared:
+            return remove_folder(self.home / name)
         folder = self.get(name, owner)
         run = self.live(name)
         if run is not None:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import shutil
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,31 @@ def _save_checkpoint(run: Path, state: TrainState) -> Path:
     save_file(_optimizer_tensors(state), fresh / "optimizer.safetensors")
     _save_best(run, fresh, state)
     numbers = {name: getattr(state, name) for name in NUMBERS}
-    record = finite({**numbers, "frozen": frozen, "model": state.model.config.to_dict()})
+    sums = {file.name: checksum(file) for file in sorted(fresh.glob("*.safetensors"))}
+    record = finite({**numbers, "frozen": frozen, "model": state.model.config.to_dict(), "checksums": sums})
     (fresh / "state.json").write_text(json.dumps(record, allow_nan=False))
     fresh.rename(target)
     for old in run.glob("checkpoint-*"):
         if old != target:
             shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def checksum(file: Path) -> int:
+    """CRC-32 of a file's bytes: it finds what a disk has changed, which the format itself does not."""
+    found = 0
+    with file.open("rb") as content:
+        while part := content.read(2**22):
+            found = zlib.crc32(part, found)
+    return found
+
+
+def _check_sums(folder: Path, record: Mapping[str, Any], *names: str) -> None:
+    """ValueError where a file is not as it was written. Checkpoints of before 0.3.0 have no checksums."""
+    sums = record.get("checksums", {})
+    for name in names:
+        if name in sums and checksum(folder / name) != sums[name]:
+            raise ValueError(f"{name} is damaged: its bytes are not those that were written")
 
 
 def link_base(weights: Path, run: Path) -> None:
@@ -131,13 +150,14 @@ def load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) -> 
         return _load_checkpoint(folder, config, device)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(
-            f"The checkpoint {folder} can't be read: {error}. Train again under another name, or put the files back."
+            f"The checkpoint of the run {folder.parent.name} can't be read: {error}. "
+            f"Train again under another name, or put the files of {folder} back."
         ) from error
 
 
 def _load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) -> TrainState:
     record: dict[str, Any] = {**NEWER, **json.loads((folder / "state.json").read_text())}
-    numbers: dict[str, Any] = {name: ABSENT.get(name) if record[name] is None else record[name] for name in NUMBERS}
+    _check_sums(folder, record, *_files(numbers := _numbers(record)))
     tensors = _copies(folder / "optimizer.safetensors")
     model = _load_model(folder, GPTConfig(**record["model"]), config).to(device)
     state = TrainState(model, make_optimizer(model, config), **numbers, epoch_rng=tensors.get("epoch_rng"))
@@ -154,6 +174,16 @@ def _load_checkpoint(folder: Path, config: TrainConfig, device: torch.device) ->
     if "cuda_rng" in tensors and device.type == "cuda":
         torch.cuda.set_rng_state(tensors["cuda_rng"])
     return state
+
+
+def _numbers(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: ABSENT.get(name) if record[name] is None else record[name] for name in NUMBERS}
+
+
+def _files(numbers: Mapping[str, Any]) -> list[str]:
+    """What a checkpoint with these numbers holds."""
+    best = [] if numbers["best_step"] is None else [f"best-{numbers['best_step']}.safetensors"]
+    return ["model.safetensors", "optimizer.safetensors", *best]
 
 
 def _load_model(folder: Path, shape: GPTConfig, config: TrainConfig) -> GPT:
@@ -181,8 +211,16 @@ def _check_shapes(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -
 
 def plain_weights(checkpoint: Path, file: str = "model.safetensors") -> dict[str, Tensor]:
     """The whole model of a checkpoint's file, as an ordinary one: with what was frozen, LoRA's adapters folded in."""
+    record = json.loads((checkpoint / "state.json").read_text())
+    try:
+        _check_sums(checkpoint, record, file)
+    except ValueError as error:
+        raise UserError(
+            f"The model of the run {checkpoint.parent.name} can't be kept: {error}. Train again under another name, or "
+            f"put the files of {checkpoint} back."
+        ) from error
     weights = load_file(checkpoint / file)
-    if json.loads((checkpoint / "state.json").read_text()).get("frozen"):
+    if record.get("frozen"):
         weights = {**{name: p.float() for name, p in load_file(checkpoint.parent / BASE).items()}, **weights}
     return merged(weights)
 

@@ -24,7 +24,7 @@ from gpt_demo.text.reading import clean_text
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.training.config import preset as preset_config
 from gpt_demo.ui.quotas import admitted, check_config, check_length, check_prompt, check_text
-from gpt_demo.ui.sentences import sentences
+from gpt_demo.ui.sentences import sentences, without_paths
 from gpt_demo.ui.services import Services, ensure_token, owner
 from gpt_demo.ui.share import Places
 from gpt_demo.ui.visitors import address_of
@@ -131,7 +131,7 @@ class Api:
             live = self.services.runs.live(folder.name)
             recorded = live.events if live and live.events else folder.events()
             events = deque(recorded, LAST_EVENTS)
-            status, message = folder.status, folder.message
+            status, message = folder.status, without_paths(folder.message)
         return {"run": folder.name, "status": status, "message": message, "events": [_told(event) for event in events]}
 
     def stop_run(self, run: str, owner: str) -> dict[str, Any]:

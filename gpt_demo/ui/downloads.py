@@ -43,8 +43,8 @@ class Downloads:
         def handle(*values: Any) -> Any:
             # In Gradio's own cache: nobody can guess the folder, nothing is copied, and sweeping.py removes it.
             folder = Path(self.file.GRADIO_CACHE) / secrets.token_hex(16)
-            folder.mkdir(parents=True)
             with sentences():
+                folder.mkdir(parents=True)
                 file = write(folder, *values)
             shutil.rmtree(folder / "files", ignore_errors=True)  # what the zip was made of
             return gr.update(value=str(file), visible=True)

@@ -67,6 +67,12 @@ class Services:
             raise UserError("No run is chosen. Start one, or choose one from the list.")
         return self.runs.get(name, owner(token), shared=not self.limits)
 
+    def delete_run(self, name: str, token: str | None) -> None:
+        """One of the visitor's runs; on a private machine also one that is damaged. Raises UserError."""
+        shared = not self.limits
+        name = name if shared else self.run(name, token).name
+        self.runs.delete(name, owner(token), shared=shared)
+
     def may_delete(self, info: ModelInfo, token: str | None) -> bool:
         """Not those that come with the app; on a public server only what the visitor has made."""
         return not self.store.is_shipped(info) and (not self.limits or info.owner == owner(token) is not None)

@@ -572,7 +572,9 @@ def test_folders_that_are_no_runs(runs: Runs) -> None:
     (runs.home / ".hidden.new.1" / "run.json").write_text("{}")
     assert [folder.name for folder in runs.list()] == ["good"]
     for name in ("broken", "list", "binary", "empty"):
-        with pytest.raises(UserError, match="Available: good"):
+        with pytest.raises(UserError, match="There is no run named"):
+            runs.get(name, shared=False)
+        with pytest.raises(UserError, match="Available: good" if name == "empty" else "can't be read"):
             runs.get(name)
         with pytest.raises(UserError, match="can't be read"):
             _ = RunFolder(runs.home / name).info

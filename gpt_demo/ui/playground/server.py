@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_type_hints
 
 import gradio as gr
 import torch
@@ -25,6 +25,7 @@ from gpt_demo.presenter.claims import read_examples
 from gpt_demo.presenter.scenes import default_deck
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.ui.playground.payload import card, row_payload, vocabulary_payload
+from gpt_demo.ui.playground.questions import checked
 from gpt_demo.ui.playground.sessions import Bounds, Sessions
 from gpt_demo.ui.protocol.playground import (
     Asked,
@@ -48,6 +49,7 @@ from gpt_demo.ui.protocol.playground import (
     Scores,
 )
 from gpt_demo.ui.quotas import check_context, check_length, check_prompt
+from gpt_demo.ui.sentences import disk_trouble, without_paths
 from gpt_demo.ui.services import Services, owner
 from gpt_demo.ui.visitors import address_of
 
@@ -181,14 +183,18 @@ class LabServer:
 
 def _answering(question: Callable[..., Any]) -> Callable[..., Any]:
     """Turns an exception into an answer: it would reach the browser as null."""
+    kind = get_type_hints(question)["request"]
     addressed = "address" in inspect.signature(question).parameters
 
     def answer(asked: Any, request: gr.Request | None = None) -> Any:  # Gradio gives it to what has this type
         try:
+            asked = checked(kind, asked)
             return question(asked, address_of(request)) if addressed else question(asked)
         except UserError as error:
-            return {"error": str(error)}
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            return {"error": without_paths(str(error))}
+        except OSError as error:
+            return {"error": disk_trouble(error)}
+        except Exception as error:  # a bug, or a question that no page asks
             return {"error": f"The server could not answer ({type(error).__name__}). Reload the page and try again."}
 
     answer.__name__ = question.__name__  # under which the browser asks

@@ -133,6 +133,7 @@ class TrainLive:
     def _choice(self, token: str, folder: RunFolder | None) -> tuple[Any, ...]:
         """Updates of `choice`: the run, the others, both questions closed; polls rest until `look` has looked."""
         names = [f.name for f in self.services.runs_of(token)]
+        names += () if self.services.limits else self.services.runs.damaged()  # whose they are can't be read
         name = folder.name if folder else None
         return (
             gr.update(choices=names, value=name),
@@ -252,7 +253,7 @@ class TrainLive:
 
     def discard_run(self, token: str, name: str | None) -> tuple[Any, ...]:
         with sentences():
-            self.services.runs.delete(self.services.run(name, token).name, owner(token))
+            self.services.delete_run(name or "", token)
         return self.attach(token)
 
     def delete_runs(self, token: str, name: str | None, others: list[str]) -> tuple[Any, ...]:
@@ -261,7 +262,7 @@ class TrainLive:
             if not others:
                 raise UserError("No run is selected. Select the runs to delete first.")
             for other in others:
-                self.services.runs.delete(self.services.run(other, token).name, owner(token))
+                self.services.delete_run(other, token)
         return self._choice(token, self.services.run(name, token) if name else None)
 
     def _end(self, token: str, name: str | None, ending: Literal["paused", "stopped"]) -> RunFolder:
