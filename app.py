@@ -14,6 +14,7 @@ from gpt_demo.paths import check_home, data_home
 from gpt_demo.runs.runs import Runs
 from gpt_demo.store.store import ModelStore
 from gpt_demo.ui import build_app, is_public, launch_options, said_at_start
+from gpt_demo.ui.logs import write_to_stderr
 from gpt_demo.ui.sweeping import PRIVATE, PUBLIC, Sweeper
 from gpt_demo.ui.visitors import trust_proxy_of_space
 
@@ -28,6 +29,7 @@ def main() -> int:
     if said := said_at_start():
         print(said)
     trust_proxy_of_space()
+    write_to_stderr()
     keep_freed_memory()
     cache = Path(os.environ.setdefault("GRADIO_TEMP_DIR", str(data_home().resolve() / "cache")))
     store, runs = ModelStore(data_home(), see_all=not is_public()), Runs(data_home())

@@ -217,6 +217,10 @@ class Runs:
             self._read = {**dict(list(self._read.items())[-15:]), folder.name: (stamp, folder.history())}
         return self._read[folder.name][1]
 
+    def running(self) -> Sequence[Run]:
+        """The runs that this process works on now, without those in the queue."""
+        return [run for run in list(self._live.values()) if run.state == "running"]
+
     def busy(self) -> bool:
         """Whether a training is running or waiting in this process."""
         return bool(self._turns.jobs)

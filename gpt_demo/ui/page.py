@@ -15,6 +15,7 @@ from gpt_demo.ui import scripts
 from gpt_demo.ui.api import Api
 from gpt_demo.ui.compare.tab import CompareTab
 from gpt_demo.ui.listeners import QUEUED, QUIET
+from gpt_demo.ui.measures import Measures
 from gpt_demo.ui.models.tab import ModelsTab
 from gpt_demo.ui.playground.tab import PlaygroundTab
 from gpt_demo.ui.reach import is_public
@@ -62,6 +63,7 @@ def build_app(store: ModelStore, runs: Runs, downloads: Jobs[Event] | None = Non
             chosen.success(None, name, js=f"(name) => {scripts.module()}.then(({{ want }}) => want(name))", **QUIET)
         _connect_fine_tune(services, token, tabs, models, form)
         Api(services).connect()
+    page.measures = Measures(services)  # type: ignore[attr-defined]  # for /metrics
     services.take_up()
     page.queue(max_size=MOST_WAITING, api_open=False)  # nobody passes the queue by
     return page

@@ -15,6 +15,7 @@ import gradio as gr
 from gpt_demo.errors import UserError
 from gpt_demo.paths import ASSETS, data_home
 from gpt_demo.training.config import EXPLANATIONS
+from gpt_demo.ui.logs import note
 
 _FIELD = re.compile(r"\b(an? )?(" + "|".join(name for name in EXPLANATIONS if "_" in name) + r")\b")
 
@@ -48,6 +49,7 @@ def sentences(*, plain: bool = False) -> Iterator[None]:
     try:
         yield
     except (UserError, OSError) as error:
+        note("refusal", error=type(error).__name__)
         said = str(error) if isinstance(error, UserError) else disk_trouble(error)
         message = without_paths(said) if plain else html.escape(in_words(said), quote=False)
         raise gr.Error(message, title="That did not work", duration=15, print_exception=False) from error

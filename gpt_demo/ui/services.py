@@ -16,6 +16,7 @@ from gpt_demo.runs.keeping import keep_model
 from gpt_demo.runs.recipes import Prepared, train_job
 from gpt_demo.runs.runs import RunFolder, Runs
 from gpt_demo.store.store import ModelInfo, ModelStore, owner_key
+from gpt_demo.ui.logs import noted
 from gpt_demo.ui.share import Share
 
 
@@ -88,7 +89,7 @@ class Services:
         with self.measuring:
             self.runs.start(
                 folder,
-                lambda f, stopping: train_job(f, self.store, stopping, prepared),
+                lambda f, stopping: noted(train_job(f, self.store, stopping, prepared), "run"),
                 lambda f: keep_model(f, self.store),
                 self.limits.minutes if self.limits else None,
             )

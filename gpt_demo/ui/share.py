@@ -3,7 +3,6 @@ network addresses, then among the visitors of one (an address is harder to inven
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections import Counter
@@ -36,7 +35,7 @@ class Share:
         self._free = at_once
         self._patience = patience
         self._lock = threading.Lock()
-        self._turns = itertools.count(1)
+        self.given = 0  # turns
         self._served: dict[str, int] = {}  # the number of the last turn of each address and visitor, in that order
 
     @contextmanager
@@ -72,6 +71,7 @@ class Share:
             while self._free and ready:
                 ticket = min(ready, key=self._last_turn)  # of equals the first that came
                 ready.remove(ticket)
+                self.given += 1
                 self.waiting.remove(ticket)
                 self._serve(f"address {ticket.address}")
                 self._serve(f"visitor {ticket.visitor}")
@@ -84,7 +84,7 @@ class Share:
 
     def _serve(self, who: str) -> None:
         self._served.pop(who, None)
-        self._served[who] = next(self._turns)
+        self._served[who] = self.given
         if len(self._served) > REMEMBERED:
             del self._served[next(iter(self._served))]
 

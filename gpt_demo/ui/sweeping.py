@@ -14,6 +14,7 @@ from gpt_demo.runs.folder import RunFolder
 from gpt_demo.runs.runs import Runs
 from gpt_demo.store.folder import remove_folder
 from gpt_demo.store.store import ModelStore
+from gpt_demo.ui.logs import note
 
 HOUR, DAY, GB = 3600.0, 86_400.0, 10**9
 
@@ -57,7 +58,7 @@ class Sweeper:
             try:
                 self.sweep(time.time())
             except Exception as error:  # a file that came or went meanwhile must not end it for good
-                print(f"Sweeping failed ({type(error).__name__}); it is tried again later.")
+                note("sweeping failed", error=type(error).__name__)
             if self._ended.wait(self._every):
                 return
 

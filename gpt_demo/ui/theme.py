@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from gpt_demo.paths import ASSETS
-from gpt_demo.ui import door, scripts
+from gpt_demo.ui import door, measures, scripts
 from gpt_demo.ui.reach import is_public, listens_on_loopback
 
 STYLES = (
@@ -52,7 +52,8 @@ def _from_outside() -> dict[str, Any]:
     """The scripts that are served, and what is refused."""
     options = scripts.launch_options()
     rules = door.PUBLIC if is_public() else door.LOCAL if listens_on_loopback() else door.Rules(body=None)
-    return {**options, "app_kwargs": {**options["app_kwargs"], "middleware": [door.middleware(rules)]}}
+    served = options["app_kwargs"]["routes"] + measures.routes()
+    return {**options, "app_kwargs": {"routes": served, "middleware": [door.middleware(rules)]}}
 
 
 def launch_options() -> dict[str, Any]:

@@ -14,8 +14,9 @@ from browser import App, start_app
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from gpt_demo.ui import is_public, reach, said_at_start
+from gpt_demo.ui import is_public, logs, reach, said_at_start
 from gpt_demo.ui.door import Door, Rules
+from gpt_demo.ui.logs import noted
 
 pytest_plugins = ["browser"]
 QUESTION = "/gradio_api/component_server/"
@@ -143,6 +144,43 @@ def test_what_gradio_counts_of_its_visitors_is_closed(local: App) -> None:
         status, said = ask(local, "GET", path)
         assert status >= 400
         assert "total_requests" not in said
+
+
+def test_health_and_metrics(public: App) -> None:
+    """A visitor's text, name and token are in none of them."""
+    assert ask(public, "GET", "/health") == (200, '{"status":"ok"}')
+    secret = "visitors-secret"
+    lab = next(block for block in public.demo.blocks.values() if getattr(block, "elem_id", None) == "lab")
+    asked = {"token": secret * 4, "model": secret, "text": secret}
+    question = {"session_hash": secret, "component_id": lab._id, "fn_name": "encode", "data": asked}
+    status, said = ask(public, body=json.dumps(question))
+    assert (status, "There is no model named" in said) == (200, True)
+    status, metrics = ask(public, "GET", "/metrics")
+    assert status == 200
+    assert secret not in metrics
+    values = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
+    assert float(values['gpt_demo_events_total{event="refusal"}']) >= 1
+    assert float(values["gpt_demo_memory_bytes"]) > 1e7
+    assert {name for name in values if "runs" in name} == {"gpt_demo_runs_running", "gpt_demo_runs_waiting"}
+
+
+def test_the_log_is_lines_without_values(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "gpt_demo.server"):
+        events = noted(iter([1, 2]), "download", model="gpt2-124M")
+        assert next(events) == 1
+        events.close()  # type: ignore[attr-defined]
+        assert list(noted(iter([1]), "run")) == [1]
+        try:
+            raise ValueError("a visitor's text")
+        except ValueError:
+            logs._WithoutValues().print_exc()
+    lines = [json.loads(record.message) for record in caplog.records]
+    assert [line["event"] for line in lines] == [
+        "download started", "download stopped", "run started", "run ended", "error",
+    ]  # fmt: skip
+    assert lines[-1]["error"] == "ValueError"
+    assert lines[-1]["place"].startswith("test_door.py:")
+    assert "visitor" not in caplog.text + capsys.readouterr().err
 
 
 def test_nobody_passes_the_queue_by(local: App) -> None:

@@ -18,6 +18,7 @@ from gpt_demo.jobs import Job
 from gpt_demo.model.gpt import GPT2_SIZES
 from gpt_demo.paths import check_space
 from gpt_demo.store.loaded import memory_needed
+from gpt_demo.ui.logs import noted
 from gpt_demo.ui.models.table import PARTLY, SIZE_OF, SOURCE_WORDS, download_bytes, fitting
 from gpt_demo.ui.protocol.views import Fact, Fetch, FetchPart, FetchState
 from gpt_demo.ui.services import Services, owner
@@ -53,7 +54,7 @@ class Fetches:
     def _job(self, name: str, source: str) -> Iterator[Event]:
         speed = self.speeds[name]
         with contextlib.closing(download_model(self.services.store, SIZE_OF[name], source)) as events:  # type: ignore[type-var]
-            for event in events:
+            for event in noted(events, "download", model=name, source=source):
                 speed.note(event)
                 yield event
 

@@ -24,6 +24,7 @@ from gpt_demo.model.gpt import GPT
 from gpt_demo.presenter.claims import read_examples
 from gpt_demo.presenter.scenes import default_deck
 from gpt_demo.text.tokenizer import Tokenizer
+from gpt_demo.ui.logs import note
 from gpt_demo.ui.playground.payload import card, row_payload, vocabulary_payload
 from gpt_demo.ui.playground.questions import checked
 from gpt_demo.ui.playground.sessions import Bounds, Sessions
@@ -191,10 +192,12 @@ def _answering(question: Callable[..., Any]) -> Callable[..., Any]:
             asked = checked(kind, asked)
             return question(asked, address_of(request)) if addressed else question(asked)
         except UserError as error:
+            note("refusal", error=type(error).__name__, question=question.__name__)
             return {"error": without_paths(str(error))}
         except OSError as error:
             return {"error": disk_trouble(error)}
         except Exception as error:  # a bug, or a question that no page asks
+            note("error", error=type(error).__name__, question=question.__name__)
             return {"error": f"The server could not answer ({type(error).__name__}). Reload the page and try again."}
 
     answer.__name__ = question.__name__  # under which the browser asks

@@ -207,15 +207,17 @@ def test_a_job_larger_than_all_memory_for_jobs_is_refused() -> None:
 def test_a_job_that_nobody_asks_for_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     sessions = Sessions(bounds=Bounds(most=2, forgotten=300, hurried=30), moment=0.0)
-    closed = list[str]()
+    begun, closed = list[str](), list[str]()
 
     def work(name: str) -> Iterator[Event]:
+        begun.append(name)
         try:
             yield from job(5000)  # more than is computed ahead
         finally:
             closed.append(name)
 
     old, asked = sessions.start(work("old")), sessions.start(work("asked"))
+    eventually(lambda: sorted(begun) == ["asked", "old"])
     clock.go(20)
     with pytest.raises(UserError, match="as many texts as it can"):
         sessions.start(job(1))
@@ -225,6 +227,7 @@ def test_a_job_that_nobody_asks_for_is_forgotten(monkeypatch: pytest.MonkeyPatch
     eventually(lambda: closed == ["old"])  # and its memory is given back
     with pytest.raises(UserError, match="has lost this job"):
         sessions.more(old)
+    eventually(lambda: sorted(begun) == ["asked", "new", "old"])
     clock.go(301)
     sessions.forget(300)
     assert len(sessions) == 0
