@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from gpt_demo.cli.output import print_json
 from gpt_demo.cli.shared import interruptible, open_store, option
@@ -37,6 +38,7 @@ def generate_options(command: argparse.ArgumentParser) -> None:
 
 def generate(options: argparse.Namespace) -> int:
     from gpt_demo.decoding import generate as decoding
+    from gpt_demo.model.decode_step import slower
 
     steps = {name: getattr(options, name) for name in STEPS} | ({"temperature": 0.0} if options.greedy else {})
     sampling = decoding.Sampling(**steps, seed=options.seed, draw=options.draw)
@@ -54,6 +56,8 @@ def generate(options: argparse.Namespace) -> int:
             (print_json if options.json else _print_text)(event)
             if interrupted():
                 return 130
+    if said := slower(model[0].config):
+        print(said, file=sys.stderr)
     return 0
 
 

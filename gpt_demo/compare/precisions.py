@@ -13,6 +13,8 @@ import torch
 from gpt_demo.decoding.generate import Sampling, generate
 from gpt_demo.errors import UserError
 from gpt_demo.events import Event
+from gpt_demo.model.compiled import PRODUCT
+from gpt_demo.model.decode_step import suits
 from gpt_demo.model.gpt import GPT
 from gpt_demo.model.quantization import PRECISIONS
 from gpt_demo.store.store import ModelStore
@@ -94,8 +96,10 @@ def measure(
 def tokens_per_second(model: GPT, tokenizer: Tokenizer, seconds: float = 1.0, most: int = 32) -> float:
     """How fast this model generates here, over up to `most` tokens or about `seconds`, without the first token.
 
-    (The first one includes reading the prompt and loading pages of a memory-mapped file.)
+    (The first one includes reading the prompt and loading pages of a memory-mapped file.) Waits for what is compiled.
     """
+    if suits(model):
+        PRODUCT.wait()
     events = generate(model, tokenizer, PROMPT, Sampling(temperature=0), most + 2, stop_at_end_of_text=False)
     with contextlib.closing(events):  # type: ignore[type-var]
         next(events)

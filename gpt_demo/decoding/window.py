@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gpt_demo.errors import UserError
+from gpt_demo.model.decode_step import DecodeStep, suits
 from gpt_demo.model.gpt import GPT, GPTConfig, KVCache
 from gpt_demo.text.tokenizer import Tokenizer
 
@@ -40,11 +41,17 @@ class Window:
         room = len(ids) + max_new_tokens
         dtype = model.wpe.weight.dtype
         self.cache = KVCache(model.config, 1, room, dtype=dtype, device=model.device) if use_cache else None
+        self.step = DecodeStep(model) if use_cache and suits(model) else None
+        if self.step is not None:
+            self.step.ready()  # is compiled while the prompt is read
 
     @torch.inference_mode()
     def logits(self) -> Tensor:
         """The next-token logits of each row, (B, V) float32. The head is computed for the last position only."""
         past = self.cache.length if self.cache else 0
+        product = self.step.ready() if self.step is not None and past == self.ids.shape[1] - 1 else None
+        if self.step is not None and self.cache is not None and product is not None:
+            return self.step.logits(self.ids[:, -1], self.cache, product)
         training = self.model.training
         if training:
             self.model.eval()

@@ -23,6 +23,7 @@ from small import TEXT, options
 import gpt_demo.cli.main as cli
 from gpt_demo.cli import train, write
 from gpt_demo.events import Event, Stepped, TokenChosen
+from gpt_demo.model import decode_step
 from gpt_demo.runs.folder import RunFolder
 from gpt_demo.store.folder import load_model
 from gpt_demo.store.store import SHIPPED, ModelStore
@@ -197,6 +198,18 @@ def test_generate_writes_the_text_as_it_comes(trained: tuple[Home, Result]) -> N
     assert result.out.startswith("The ")
     assert result.out.endswith("\n")
     assert home(*GENERATE, "--temperature", "0").out == result.out
+
+
+def test_generate_says_why_a_large_model_is_slower(
+    trained: tuple[Home, Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, _ = trained
+    monkeypatch.setattr(decode_step.PRODUCT, "trouble", "There is no C++ compiler here. Install g++ or clang++.")
+    assert home(*GENERATE).err == "", "a small one is not"
+    monkeypatch.setattr(decode_step, "WORTHWHILE", 0)
+    assert home(*GENERATE).err == (
+        "Each token takes longer than it could. There is no C++ compiler here. Install g++ or clang++.\n"
+    )
 
 
 def test_generate_json(trained: tuple[Home, Result]) -> None:

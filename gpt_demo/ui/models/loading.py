@@ -13,6 +13,7 @@ from gpt_demo.compare.precisions import (
 )
 from gpt_demo.errors import UserError
 from gpt_demo.format import DASH, number, size
+from gpt_demo.model.decode_step import slower
 from gpt_demo.model.quantization import PRECISIONS
 from gpt_demo.store.store import ModelInfo
 from gpt_demo.text.samples import sample_story
@@ -64,7 +65,7 @@ def measure(services: Services, info: ModelInfo, token: str | None) -> Iterator[
             base = event.perplexity if event.precision == "fp32" else base
             tokens = event.tokens
         rows.append(_row(event, base))
-        yield _table(info.name, rows, tokens)
+        yield _table(info.name, rows, tokens, slower(info.config))
 
 
 def _row(event: PrecisionMeasured | PrecisionRefused, base: float | None) -> list[str]:
@@ -80,10 +81,12 @@ def _row(event: PrecisionMeasured | PrecisionRefused, base: float | None) -> lis
     ]
 
 
-def _table(name: str, rows: list[list[str]], tokens: int | None) -> Table:
+def _table(name: str, rows: list[list[str]], tokens: int | None, said: str = "") -> Table:
     """What has been measured, and what is being measured now."""
     waiting = [[PRECISIONS[len(rows)], "", "", "", "being measured"]] if len(rows) < len(PRECISIONS) else []
     caption = f"{name}, measured here"
     if tokens:
         caption += f" on {tokens:,} tokens of the sample story"
+    if said:
+        caption += f". {said}"
     return {"head": HEAD, "rows": [*rows, *waiting], "wrap": True, "caption": caption}
