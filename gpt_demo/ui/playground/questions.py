@@ -15,12 +15,15 @@ _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true o
 def checked(kind: Any, asked: Any) -> dict[str, Any]:
     """The question without what its TypedDict does not name, and without what is null.
 
-    Raises UserError naming the first value of a wrong type.
+    Raises UserError naming what is missing, or the first value of a wrong type.
     """
     if not isinstance(asked, Mapping):
         raise UserError(f"The question is {quoted(asked)}; it must be an object.")
     hints = get_type_hints(kind, include_extras=True)
     found = {name: asked[name] for name in hints if asked.get(name) is not None}
+    missing = [n for n, hint in hints.items() if get_origin(hint) is not NotRequired and n not in found]
+    if set(missing) - {"token"}:  # before the page has one, nobody asks
+        raise UserError(f"The question does not say {', '.join(missing)}.")
     for name, value in found.items():
         _check(name, hints[name], value)
     return found
