@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
+import sys
+from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpt_demo.errors import UserError
+from gpt_demo.format import size
+
+if TYPE_CHECKING:
+    from gpt_demo.runs.preparing import Prepared
+    from gpt_demo.text.tokenizer import Tokenizer
+    from gpt_demo.training.config import RunConfig
 
 
 def text_options(command: argparse.ArgumentParser, files: str) -> None:
@@ -24,6 +34,44 @@ def read_options(options: argparse.Namespace) -> str:
     columns = next(csv.reader([options.columns], skipinitialspace=True)) if options.columns else None
     encoding = check_encoding(options.encoding) if options.encoding else None
     return read_texts([Path(file) for file in options.file], columns, encoding)
+
+
+def large_text(options: argparse.Namespace, config: RunConfig, tokenizer: Tokenizer | None) -> tuple[Path, Prepared]:
+    """A copy of the files that were named, as one large text, and what it is as tokens; progress goes to stderr."""
+    from gpt_demo.paths import data_home
+    from gpt_demo.runs.preparing import prepare_large
+    from gpt_demo.text.encodings import check_encoding
+    from gpt_demo.text.large import SAMPLE, copy_text
+
+    encoding = check_encoding(options.encoding) if options.encoding else None
+    home = data_home()
+    home.mkdir(parents=True, exist_ok=True)
+    copy = home / f".text.{os.getpid()}.txt"
+    try:
+        copy_text([Path(file) for file in options.file], copy, encoding)
+        if tokenizer is None and config.data.tokenizer == "bpe":
+            print(f"The tokenizer is learned from {size(SAMPLE)} spread evenly over the text.", file=sys.stderr)
+        return copy, _shown(prepare_large(copy, config, tokenizer), copy.stat().st_size)
+    except BaseException:
+        copy.unlink(missing_ok=True)
+        raise
+
+
+def _shown(preparing: Generator[int, None, Prepared], total: int) -> Prepared:
+    """What it returns; meanwhile how far it is: a bar on a terminal, else a line for every tenth."""
+    bar, tenths = sys.stderr.isatty(), 0
+    while True:
+        try:
+            done = next(preparing) / total
+        except StopIteration as end:
+            print(end="\n" if bar and tenths else "", file=sys.stderr)
+            prepared: Prepared = end.value
+            return prepared
+        if bar:
+            print(f"\rtokens [{'#' * int(40 * done):<40}] {done:.0%}", end="", file=sys.stderr, flush=True)
+        elif int(10 * done) > tenths:
+            print(f"tokens: {done:.0%} of {size(total)}", file=sys.stderr)
+        tenths = int(10 * done) or bar
 
 
 def sample_text(name: str) -> str:

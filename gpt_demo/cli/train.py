@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from gpt_demo.cli.output import Reader, print_json
 from gpt_demo.cli.shared import interruptible, open_store, option
-from gpt_demo.cli.texts import read_options, sample_text, text_options
+from gpt_demo.cli.texts import large_text, read_options, sample_text, text_options
 from gpt_demo.errors import UserError
 from gpt_demo.events import Evaluated, Event, Finished, Sampled, Started, Stepped
 
 if TYPE_CHECKING:
+    from gpt_demo.runs.preparing import Prepared
     from gpt_demo.runs.runs import RunFolder
     from gpt_demo.store.store import ModelStore
+    from gpt_demo.training.config import RunConfig
     from gpt_demo.training.distributed import Alone
 
 
@@ -128,10 +130,32 @@ def _run_folder(options: argparse.Namespace, store: ModelStore, processes: int) 
     name = options.preset or "quick"
     config = preset(name, changes)
     check_batch(config.train.batch_size, processes)
-    return create_run(
-        runs, store, sample_text(options.sample) if options.sample else read_options(options), config,
-        preset_name=name, name=options.name, base=options.model, source=options.sample or Path(options.file[0]).name,
-    )  # fmt: skip
+    text, prepared = _text(options, store, config)
+    try:
+        return create_run(
+            runs, store, text, config, preset_name=name, name=options.name, base=options.model,
+            source=options.sample or Path(options.file[0]).name, prepared=prepared,
+        )  # fmt: skip
+    finally:
+        if isinstance(text, Path):  # a copy, and there still if there is no run
+            text.unlink(missing_ok=True)
+
+
+def _text(options: argparse.Namespace, store: ModelStore, config: RunConfig) -> tuple[str | Path, Prepared | None]:
+    """The text to train on; a large one as a file, together with its tokens."""
+    from gpt_demo.runs.preparing import is_streamed
+    from gpt_demo.runs.recipes import continued
+    from gpt_demo.text.tokenizer import Tokenizer
+
+    if options.sample:
+        return sample_text(options.sample), None
+    parent, tokenizer = store.get(options.model) if options.model else None, None
+    if parent is not None:
+        tokenizer = Tokenizer.load(parent.folder / "tokenizer.json")
+        config = continued(config, parent, tokenizer)
+    if is_streamed([Path(file) for file in options.file], config, tokenizer):
+        return large_text(options, config, tokenizer)
+    return read_options(options), None
 
 
 def changes_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from gpt_demo.devices import pick_device, resolve_precision
 from gpt_demo.events import Stepped
 from gpt_demo.model.gpt import GPT
-from gpt_demo.runs.recipes import Prepared
+from gpt_demo.runs.preparing import Prepared
 from gpt_demo.training.config import RunConfig
 from gpt_demo.training.evaluation import batch_losses
 from gpt_demo.training.loop import train

@@ -6,7 +6,8 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,12 +19,13 @@ from gpt_demo.memory import give_back_memory
 from gpt_demo.model.blank import empty_weights
 from gpt_demo.model.gpt import GPT
 from gpt_demo.runs.keeping import BEST, config_of, store_model
+from gpt_demo.runs.preparing import Prepared, finished, is_streamed, prepare, prepare_large
 from gpt_demo.runs.runs import RunFolder, Runs
 from gpt_demo.store.folder import check_name, load_weights
 from gpt_demo.store.store import ModelInfo, ModelStore
-from gpt_demo.text.data import Split, check_length, split_text
+from gpt_demo.text.large import head_of
 from gpt_demo.text.reading import clean_text
-from gpt_demo.text.tokenizer import Tokenizer, make
+from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.training.checkpoint import BASE, latest, link_base, load_checkpoint, save_checkpoint
 from gpt_demo.training.config import RunConfig
 from gpt_demo.training.counters import reference_losses
@@ -32,58 +34,13 @@ from gpt_demo.training.estimate import check_memory
 from gpt_demo.training.loop import TrainingDiverged, train
 from gpt_demo.training.lora import freeze
 from gpt_demo.training.measuring import Evaluation
-from gpt_demo.training.plan import Plan
 from gpt_demo.training.state import TrainState, make_optimizer
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A text prepared for a configuration; `config` has the vocabulary's actual size and the prompt filled in."""
-
-    config: RunConfig
-    tokenizer: Tokenizer
-    split: Split
-    plan: Plan
-
-
-def prepare(text: str, config: RunConfig, tokenizer: Tokenizer | None = None, split: Split | None = None) -> Prepared:
-    """Tokenise and split, with the given tokenizer or the one the configuration names, unless that is done (`split`).
-
-    Raises UserError if the text is too short, saying by how much, or a setting does not fit the model.
-    """
-    if not text.strip():
-        raise UserError("There is no text to train on yet. Upload a file, paste a text, or use the sample story.")
-    tokenizer = tokenizer or make(config.data.tokenizer, text, config.model.n_vocab)
-    data = config.data
-    split = split or split_text(text, tokenizer, data.val_fraction, data.split, data.val_from)
-    check_against_model(config)
-    check_length(split, config.train.window_length(config.model.n_ctx), "window" if config.train.window else "n_ctx")
-    changes: dict[str, Any] = {"n_vocab": tokenizer.n_vocab}
-    if not config.train.sample_prompt:
-        changes["sample_prompt"] = first_words(text)
-    config = config.changed(changes)
-    return Prepared(config, tokenizer, split, Plan.of(config.train, config.model.n_ctx, len(split.train)))
-
-
-def check_against_model(config: RunConfig) -> None:
-    """Raises UserError if a training setting is impossible for a model of this shape."""
-    shape, train = config.model, config.train
-    if train.window > shape.n_ctx:
-        raise UserError(f"window is {train.window}; it must be at most n_ctx, {shape.n_ctx} for this model.")
-    if train.trainable == "lora" and train.lora_rank > shape.n_embd:
-        raise UserError(f"lora_rank is {train.lora_rank}; it must be at most n_embd, {shape.n_embd} for this model.")
-
-
-def first_words(text: str, count: int = 3) -> str:
-    """The beginning of the first real paragraph: a prompt that fits the text."""
-    paragraphs = [p for p in text.splitlines() if len(p.split()) > 10] or [text]
-    return " ".join(paragraphs[0].replace("<|endoftext|>", " ").split()[:count])[:80]
 
 
 def create_run(
     runs: Runs,
     store: ModelStore,
-    text: str,
+    text: str | Path,
     config: RunConfig,
     *,
     preset_name: str = "quick",
@@ -94,16 +51,16 @@ def create_run(
     prepared: Prepared | None = None,
 ) -> RunFolder:
     """Check everything and write the new run's folder, without training. `base`: a stored model to start from.
-    `prepared`: what `prepare` has made of just this text and configuration.
+    `prepared`: what `prepare` has made of just this text and configuration; then `text` may be a file, which is moved.
 
     Raises UserError on anything that would fail later: the text, the settings, the name, the memory.
     """
-    text = clean_text(text)
+    text = clean_text(text) if isinstance(text, str) else text
     tokenizer, parent = None, store.get(base, owner) if base else None
     if parent is not None and prepared is None:
         tokenizer = Tokenizer.load(parent.folder / "tokenizer.json")
         config = continued(config, parent, tokenizer)
-    prepared = prepared or prepare(text, config, tokenizer)
+    prepared = prepared or prepare(text if isinstance(text, str) else head_of(text), config, tokenizer)
     check_memory(prepared.config, from_model=parent is not None)
     name = name or runs.free_name(preset_name, lambda n: store.folder(n).exists() or store.folder(n + BEST).exists())
     check_run_name(name, store)
@@ -189,11 +146,14 @@ def extend_run(folder: RunFolder, steps: int) -> None:
 
 def prepare_again(folder: RunFolder, config: RunConfig) -> Prepared:
     """The run's text, tokenized and split again."""
+    path, tokenizer = folder.path / "text.txt", Tokenizer.load(folder.path / "tokenizer.json")
+    if is_streamed([path], config, tokenizer):
+        return finished(prepare_large(path, config, tokenizer))
     try:
-        text = (folder.path / "text.txt").read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UserError(f"The text of the run {folder.name} can't be read: {error}") from error
-    return prepare(text, config, Tokenizer.load(folder.path / "tokenizer.json"))
+    return prepare(text, config, tokenizer)
 
 
 def starts_over(folder: RunFolder) -> str:

@@ -7,7 +7,7 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,21 +125,24 @@ class Runs:
         self._lock = threading.Lock()
         self._read: dict[str, tuple[object, History]] = {}  # histories of runs that are not live, and of which file
 
-    def create(self, name: str, owner: str | None, files: dict[str, str], **info: Any) -> RunFolder:
-        """Create a new run's folder with its files, atomically.
+    def create(self, name: str, owner: str | None, files: Mapping[str, str | Path], **info: Any) -> RunFolder:
+        """Create a new run's folder with its files, atomically. A file's content is its text, or a file that is moved.
 
         Raises UserError if the name is taken, or the disk is full or read-only.
         """
         with writing(f"The run {check_name(name)}"):
             return self._create(name, owner, files, info)
 
-    def _create(self, name: str, owner: str | None, files: dict[str, str], info: dict[str, Any]) -> RunFolder:
+    def _create(self, name: str, owner: str | None, files: Mapping[str, str | Path], info: dict[str, Any]) -> RunFolder:
         folder, fresh = self.home / name, self.home / f".{name}.new.{threading.get_ident()}"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         try:
             for file, content in files.items():
-                (fresh / file).write_text(content, encoding="utf-8", newline="")
+                if isinstance(content, Path):
+                    shutil.move(content, fresh / file)
+                else:
+                    (fresh / file).write_text(content, encoding="utf-8", newline="")
             RunFolder(fresh).update(name=name, owner=owner, created=time.time(), status="paused", message="", **info)
             with self._lock:
                 if folder.exists():

@@ -1,7 +1,7 @@
 """From a text to batches: the train/validation split, windows and batches of token ids.
 
-Shapes: N tokens or windows, B batch, T time (tokens of a window). Ids are int64 throughout. A target is the token that
-follows its input.
+Shapes: N tokens or windows, B batch, T time (tokens of a window). Batches are int64; so are ids, except those in a file
+(large.py), which have as few bytes as they need. A target is the token that follows its input.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ValFrom = Literal["end", "each"]  # the end of the whole text, or of each of its
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A text as token ids, int64."""
+    """A text as token ids."""
 
     train: Tensor  # (N,)
     val: Tensor  # (M,), empty if nothing is held out
@@ -125,7 +125,7 @@ class _Windows(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitems__(self, rows: list[int]) -> tuple[Tensor, Tensor]:
         index = torch.tensor(rows)
-        return self.inputs.index_select(0, index), self.targets.index_select(0, index)
+        return self.inputs.index_select(0, index).long(), self.targets.index_select(0, index).long()
 
 
 def epoch_batches(
@@ -149,7 +149,7 @@ def random_batch(ids: Tensor, n_ctx: int, batch_size: int) -> tuple[Tensor, Tens
     """
     starts = torch.randint(len(ids) - n_ctx, (batch_size,))
     inputs, targets = windows(ids, n_ctx, 1)
-    return inputs.index_select(0, starts), targets.index_select(0, starts)
+    return inputs.index_select(0, starts).long(), targets.index_select(0, starts).long()
 
 
 def covering_windows(ids: Tensor, length: int, batch_size: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
@@ -159,7 +159,7 @@ def covering_windows(ids: Tensor, length: int, batch_size: int = 1) -> Iterator[
     """
     inputs, targets = windows(ids, length, length)
     for i in range(0, len(inputs), batch_size):
-        yield inputs[i : i + batch_size], targets[i : i + batch_size]
+        yield inputs[i : i + batch_size].long(), targets[i : i + batch_size].long()
     rest = ids[len(inputs) * length :]
     if len(rest) > 1:
-        yield rest[None, :-1], rest[None, 1:]
+        yield rest[None, :-1].long(), rest[None, 1:].long()

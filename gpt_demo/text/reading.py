@@ -101,7 +101,7 @@ def _read(path: Path | str, name: str, encoding: str | None) -> str:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{name} can't be read: {error.strerror or error}. Choose another file.") from error
-    return _normal(_decode(data, name, encoding))
+    return _normal(decoded(data, name, encoding))
 
 
 _MAGIC = (
@@ -117,7 +117,7 @@ _MAGIC = (
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")  # those that no text needs
 
 
-def _decode(data: bytes, name: str, encoding: str | None) -> str:
+def decoded(data: bytes, name: str, encoding: str | None) -> str:
     """The text of a file's bytes. Raises UserError if they don't look like text."""
     for magic, what in _MAGIC:
         if data.startswith(magic):

@@ -65,7 +65,7 @@ class Evaluation:
         middles = (2 * torch.arange(self.windows) + 1) * len(inputs) // (2 * self.windows)
         for i in range(0, self.windows, self.batch):
             rows = middles[i : i + self.batch]
-            yield inputs.index_select(0, rows), targets.index_select(0, rows)
+            yield inputs.index_select(0, rows).long(), targets.index_select(0, rows).long()
 
     def tokens(self, ids: Tensor) -> int:
         """How many tokens of one of the splits `batches` predicts, about."""

@@ -18,7 +18,8 @@ from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Generated, TokenChosen
 from gpt_demo.model.gpt import GPT
 from gpt_demo.runs.keeping import store_model
-from gpt_demo.runs.recipes import create_run, prepare
+from gpt_demo.runs.preparing import prepare
+from gpt_demo.runs.recipes import create_run
 from gpt_demo.store.store import STARTER
 from gpt_demo.text.reading import clean_text
 from gpt_demo.text.tokenizer import Tokenizer

@@ -13,7 +13,8 @@ from gpt_demo.errors import UserError
 from gpt_demo.events import Event
 from gpt_demo.jobs import Jobs
 from gpt_demo.runs.keeping import keep_model
-from gpt_demo.runs.recipes import Prepared, train_job
+from gpt_demo.runs.preparing import Prepared
+from gpt_demo.runs.recipes import train_job
 from gpt_demo.runs.runs import RunFolder, Runs
 from gpt_demo.store.store import ModelInfo, ModelStore, owner_key
 from gpt_demo.ui.logs import noted

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from small import TEXT, small
 
 from gpt_demo.runs.pace import Pace, measure_pace
-from gpt_demo.runs.recipes import prepare
+from gpt_demo.runs.preparing import prepare
 
 PACE = Pace(step=0.1, evaluation=2.0, sample=1.0, steps_per_epoch=40)
 

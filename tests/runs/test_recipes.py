@@ -20,11 +20,10 @@ from gpt_demo.errors import UserError
 from gpt_demo.events import Evaluated, Event, Finished, Sampled, Saved, Started, Stepped
 from gpt_demo.runs.folder import RunFolder
 from gpt_demo.runs.keeping import export_model, offered_model, store_model
+from gpt_demo.runs.preparing import first_words, prepare
 from gpt_demo.runs.recipes import (
     create_run,
     extend_run,
-    first_words,
-    prepare,
     resume_run,
     train_job,
 )

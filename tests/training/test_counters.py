@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gpt_demo.runs.recipes import prepare
+from gpt_demo.runs.preparing import prepare
 from gpt_demo.text.samples import sample_story
 from gpt_demo.training.config import preset
 from gpt_demo.training.counters import reference_losses

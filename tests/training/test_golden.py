@@ -19,7 +19,7 @@ from gpt_demo.decoding.generate import Sampling, generate
 from gpt_demo.devices import resolve_precision
 from gpt_demo.events import Evaluated, Event, Generated, Sampled
 from gpt_demo.model.gpt import GPT
-from gpt_demo.runs.recipes import Prepared, prepare
+from gpt_demo.runs.preparing import Prepared, prepare
 from gpt_demo.text.data import epoch_batches, windows
 from gpt_demo.training.config import RunConfig, preset
 from gpt_demo.training.evaluation import mean_loss, perplexity

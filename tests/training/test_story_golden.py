@@ -9,7 +9,7 @@ from benchmarks import book_run
 from gpt_demo.decoding.generate import Sampling, generate
 from gpt_demo.events import Evaluated, Generated, Sampled, Stepped
 from gpt_demo.model.gpt import GPT
-from gpt_demo.runs.recipes import Prepared, prepare
+from gpt_demo.runs.preparing import Prepared, prepare
 from gpt_demo.text.samples import sample_story
 from gpt_demo.training.config import preset
 from gpt_demo.training.loop import train

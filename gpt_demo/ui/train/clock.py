@@ -11,7 +11,7 @@ import gradio as gr
 from gpt_demo.errors import UserError
 from gpt_demo.format import count, duration
 from gpt_demo.runs.pace import Pace, measure_pace
-from gpt_demo.runs.recipes import Prepared
+from gpt_demo.runs.preparing import Prepared
 from gpt_demo.training.config import PRESETS, RunConfig
 from gpt_demo.training.estimate import check_memory
 from gpt_demo.ui.listeners import QUEUED

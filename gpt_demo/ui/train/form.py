@@ -13,7 +13,8 @@ import gradio as gr
 from gpt_demo.devices import available_memory
 from gpt_demo.errors import UserError
 from gpt_demo.format import count, duration, size
-from gpt_demo.runs.recipes import Prepared, continued, prepare
+from gpt_demo.runs.preparing import Prepared, prepare
+from gpt_demo.runs.recipes import continued
 from gpt_demo.store.store import ModelInfo
 from gpt_demo.text.data import Split, split_text
 from gpt_demo.text.tokenizer import Tokenizer, make
