@@ -9,6 +9,7 @@ from typing_extensions import NotRequired, get_type_hints, is_typeddict
 
 from gpt_demo.errors import UserError, quoted
 
+_OPTIONAL: Any = NotRequired
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}
 
 
@@ -21,7 +22,7 @@ def checked(kind: Any, asked: Any) -> dict[str, Any]:
         raise UserError(f"The question is {quoted(asked)}; it must be an object.")
     hints = get_type_hints(kind, include_extras=True)
     found = {name: asked[name] for name in hints if asked.get(name) is not None}
-    missing = [n for n, hint in hints.items() if get_origin(hint) is not NotRequired and n not in found]
+    missing = [n for n, hint in hints.items() if get_origin(hint) is not _OPTIONAL and n not in found]
     if set(missing) - {"token"}:  # before the page has one, nobody asks
         raise UserError(f"The question does not say {', '.join(missing)}.")
     for name, value in found.items():
@@ -30,7 +31,7 @@ def checked(kind: Any, asked: Any) -> dict[str, Any]:
 
 
 def _check(name: str, kind: Any, value: Any) -> None:
-    if get_origin(kind) is NotRequired:
+    if get_origin(kind) is _OPTIONAL:
         kind = get_args(kind)[0]
     if is_typeddict(kind):
         checked(kind, value)
