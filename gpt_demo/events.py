@@ -184,6 +184,7 @@ class Downloading(Event):
     total: int | None  # bytes of the file; None if the host does not report it
     all_received: int  # of all files of the download
     all_total: int | None
+    trouble: str = ""  # what went wrong just now, while it waits to try again
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,9 @@ class ProgressPrinter:
 
     def show(self, event: Event) -> None:
         if isinstance(event, Downloading):
-            self._progress("downloading", event.all_received, event.all_total, self._download_line(event))
+            self._progress(
+                f"downloading {event.trouble}", event.all_received, event.all_total, self._download_line(event)
+            )
         elif isinstance(event, Converting):
             self._progress("converting", event.done, event.total, f"converting {event.done} of {event.total} tensors")
         elif isinstance(event, Saved):
@@ -58,7 +60,8 @@ class ProgressPrinter:
 
     def _download_line(self, event: Downloading) -> str:
         total = "" if event.all_total is None else f" of {event.all_total / 1e6:,.1f}"
-        return f"{event.all_received / 1e6:,.1f}{total} MB{self._speed(event)}  {event.file}"
+        trouble = f"  {event.trouble}" if event.trouble else ""
+        return f"{event.all_received / 1e6:,.1f}{total} MB{self._speed(event)}  {event.file}{trouble}"
 
     def _speed(self, event: Downloading) -> str:
         """The average since the command started, without bytes from earlier attempts."""

@@ -9,6 +9,7 @@ from gpt_demo.cli.output import print_json
 from gpt_demo.cli.shared import interruptible, open_store, option
 from gpt_demo.cli.texts import read_options, text_options
 from gpt_demo.decoding.steps import STEPS
+from gpt_demo.errors import UserError
 from gpt_demo.events import Event, Generated, Measured, TokenChosen
 
 
@@ -40,6 +41,7 @@ def generate(options: argparse.Namespace) -> int:
     from gpt_demo.decoding import generate as decoding
     from gpt_demo.model.decode_step import slower
 
+    _refuse_ignored(options)
     steps = {name: getattr(options, name) for name in STEPS} | ({"temperature": 0.0} if options.greedy else {})
     sampling = decoding.Sampling(**steps, seed=options.seed, draw=options.draw)
     model = open_store().load(options.model, precision=options.precision)
@@ -59,6 +61,18 @@ def generate(options: argparse.Namespace) -> int:
     if said := slower(model[0].config):
         print(said, file=sys.stderr)
     return 0
+
+
+def _refuse_ignored(options: argparse.Namespace) -> None:
+    """UserError on options that would be ignored without a word."""
+    if not options.beams:
+        if options.length_penalty != 1.0:
+            raise UserError("--length-penalty belongs to beam search. Give --beams too, or leave it out.")
+        return
+    unused = {step.name: step.off for step in STEPS.values()} | {"greedy": False, "seed": 0, "draw": "darts"}
+    given = [option(name) for name, default in unused.items() if getattr(options, name) != default]
+    if given:
+        raise UserError(f"Beam search does not sample, so it ignores {', '.join(given)}. Leave out these or --beams.")
 
 
 def _print_text(event: Event) -> None:

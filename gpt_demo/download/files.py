@@ -85,11 +85,11 @@ class _Progress:
         if time.monotonic() - self._last >= EVENT_SECONDS:
             yield from self.now(name)
 
-    def now(self, name: str) -> Iterator[Downloading]:
+    def now(self, name: str, trouble: str = "") -> Iterator[Downloading]:
         self._last = time.monotonic()
         totals = [total for total in self.totals.values() if total is not None]
         total = sum(totals) if len(totals) == len(self.totals) else None
-        yield Downloading(name, self.received[name], self.totals[name], sum(self.received.values()), total)
+        yield Downloading(name, self.received[name], self.totals[name], sum(self.received.values()), total, trouble)
 
 
 class _Job:
@@ -188,7 +188,7 @@ class _Job:
         while live:
             url = live[0]
             if url in failures:
-                yield from self._pause(PAUSES[fruitless[url]])
+                yield from self._pause(PAUSES[fruitless[url]], f"{failures[url]}; trying again")
             try:
                 yield from step(url)
                 self._down.discard(host_of(url))
@@ -216,12 +216,12 @@ class _Job:
         kept = f" The {self.part.size:,} bytes already downloaded are kept." if self.part.size else ""
         return DownloadFailed(f"{self.file.name} could not be downloaded: {what}. {advice}{kept}")
 
-    def _pause(self, seconds: float) -> Iterator[Downloading]:
-        """Wait, with events so that the reader can close the download."""
+    def _pause(self, seconds: float, trouble: str) -> Iterator[Downloading]:
+        """Wait, with events that say why, so that the reader can close the download."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            yield from self._progress.due(self.file.name)
-            time.sleep(min(left, EVENT_SECONDS))
+            yield from self._progress.now(self.file.name, trouble)
+            time.sleep(min(left, max(EVENT_SECONDS, 0.01)))
 
     def _fetch(self, url: str) -> Iterator[Downloading]:
         """One attempt to fetch the missing bytes from one address. Raises Refused, Broken or Changed."""

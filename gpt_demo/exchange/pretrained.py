@@ -74,9 +74,9 @@ def downloads_folder(store: ModelStore, model: str, source: str) -> Path:
 
 
 def received_bytes(store: ModelStore, model: str, source: str) -> int:
-    """Bytes of a download received from a source, in complete or partial files."""
+    """Bytes of a download received from a source, in complete or partial files, without the notes beside them."""
     files = downloads_folder(store, model, source).glob("*")
-    return sum(size_of(path) or 0 for path in files)
+    return sum(size_of(path) or 0 for path in files if not path.name.endswith((".part.json", ".lock")))
 
 
 def downloaded(store: ModelStore, model: str) -> ModelInfo | None:

@@ -1,4 +1,4 @@
-"""Downloads of the GPT-2 sizes: one at a time, on a thread of its own, shared by all visitors."""
+"""Downloads of GPT-2 sizes and of models of the Hub: one at a time, on a thread of its own, shared by all visitors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from typing import Literal
 
 from gpt_demo.errors import UserError
 from gpt_demo.events import Converting, Downloading, Event
-from gpt_demo.exchange.pretrained import SOURCES, delete_downloads, download_model, downloads_folder, received_bytes
+from gpt_demo.exchange.hub import is_repository
+from gpt_demo.exchange.pretrained import (
+    SOURCES,
+    delete_downloads,
+    download_model,
+    downloaded,
+    model_name,
+    received_bytes,
+)
 from gpt_demo.format import DASH, count, duration, size
 from gpt_demo.jobs import Job
 from gpt_demo.model.gpt import GPT2_SIZES
@@ -32,6 +40,8 @@ class Fetches:
     """Starts and stops downloads and reports their status. A download has its model's name."""
 
     services: Services
+    repos: dict[str, str] = field(default_factory=dict)  # of the models of the Hub, by the name they get here
+    cards: dict[str, set[str | None]] = field(default_factory=dict)  # the visitors who see how it ended
     sources: dict[str, str] = field(default_factory=dict)  # of the last download of each model
     wanted: dict[str, set[str | None]] = field(default_factory=dict)  # the visitors who asked for what is going on
     speeds: dict[str, Speed] = field(default_factory=dict)
@@ -39,7 +49,7 @@ class Fetches:
 
     def start(self, name: str, source: str, token: str | None) -> None:
         """Begin, or join the one that is going on. Raises UserError."""
-        if name not in SIZE_OF or source not in SOURCES:
+        if not self.model(name) or source not in SOURCES:
             raise UserError("Choose one of the GPT-2 sizes, and OpenAI's release or Hugging Face as its source.")
         with self.lock:
             other = self.going_on()
@@ -50,16 +60,38 @@ class Fetches:
                 self.sources[name], self.wanted[name], self.speeds[name] = source, set(), Speed()
             self.services.downloads.start(name, lambda: self._job(name, source))
             self.wanted[name].add(owner(token))
+            self.cards[name] = set(self.wanted[name])
+
+    def start_repository(self, repo: str, token: str | None) -> None:
+        """Begin to download a model of the Hub by its id. Raises UserError."""
+        if self.services.limits:
+            raise UserError("On this server only the GPT-2 sizes can be downloaded.")
+        repo = repo.strip().removeprefix("https://huggingface.co/").strip("/")
+        if not is_repository(repo):
+            raise UserError(f"{repo[:80]!r} is not an id of the Hub. Give one of the form ORG/NAME, as in its address.")
+        name = model_name(repo)
+        if name in SIZE_OF or (self.repos.get(name, repo) != repo and self.going_on() == name):
+            raise UserError(f"Another download has the name {name}. Wait for it.")
+        if downloaded(self.services.store, repo):
+            raise UserError(f"{repo} is here already, as {name}.")
+        self.repos[name] = repo
+        self.start(name, "huggingface", token)
+
+    def model(self, name: str) -> str | None:
+        """What a download of this name is asked for by: a GPT-2 size, or an id of the Hub."""
+        return SIZE_OF.get(name) or self.repos.get(name)
 
     def _job(self, name: str, source: str) -> Iterator[Event]:
-        speed = self.speeds[name]
-        with contextlib.closing(download_model(self.services.store, SIZE_OF[name], source)) as events:  # type: ignore[type-var]
+        speed, model = self.speeds[name], str(self.model(name))
+        with contextlib.closing(download_model(self.services.store, model, source)) as events:  # type: ignore[type-var]
             for event in noted(events, "download", model=name, source=source):
                 speed.note(event)
                 yield event
 
     def _check_room(self, name: str, source: str) -> None:
-        """UserError where neither disk nor (on a public server) memory could hold the model."""
+        """UserError where neither disk nor (on a public server) memory could hold the model, if its size is known."""
+        if name not in SIZE_OF:
+            return
         config, store = GPT2_SIZES[SIZE_OF[name]], self.services.store
         if self.services.limits and not fitting(config, store.memory.budget):
             needed = memory_needed(config, "int8")
@@ -70,7 +102,7 @@ class Fetches:
 
     def retry(self, name: str, token: str | None) -> None:
         """Once more from where it stopped, and from the same source. Raises UserError."""
-        self.start(name, self.sources.get(name, "openai"), token)
+        self.start(name, self.sources.get(name, "openai" if name in SIZE_OF else "huggingface"), token)
 
     def cancel(self, token: str | None) -> None:
         """Cancel the download; the partial download is kept. On a public server only its sole requester may cancel."""
@@ -88,16 +120,26 @@ class Fetches:
             if job:
                 job.stop()
 
+    def dismiss(self, name: str | None, token: str | None) -> None:
+        """The visitor has seen how this download ended."""
+        if name and name != self.going_on():
+            self.cards[name].discard(owner(token))
+
     def delete_files(self, name: str) -> int:
         """Delete what has been downloaded of a size; the bytes that gives back. Raises UserError while it comes."""
         if self.going_on() == name:
             raise UserError(f"{name} is being downloaded. Cancel the download first.")
-        return delete_downloads(self.services.store, SIZE_OF[name])
+        return delete_downloads(self.services.store, str(self.model(name)))
 
     def has_files(self, name: str) -> bool:
-        """Whether files of this size were left by a download."""
-        store = self.services.store
-        return name in SIZE_OF and any(downloads_folder(store, SIZE_OF[name], source).exists() for source in SOURCES)
+        """Whether anything was left by a download of this name."""
+        return self.kept_bytes(name) > 0
+
+    def kept_bytes(self, name: str) -> int:
+        """Bytes of the files, whole or partial, that downloads of this name have left."""
+        model, store = self.model(name), self.services.store
+        sources = SOURCES if name in SIZE_OF else ("huggingface",)
+        return sum(received_bytes(store, model, source) for source in sources) if model else 0
 
     # Status -----------------------------------------------------------------------------------------------------------
 
@@ -106,17 +148,19 @@ class Fetches:
         return self.services.downloads.get(name) if name else None
 
     def going_on(self) -> str | None:
-        return next((name for name in self.services.downloads.running() if name in SIZE_OF), None)
+        return next((name for name in self.services.downloads.running() if self.model(name)), None)
 
-    def shown(self, chosen: str | None) -> str | None:
-        """The download that is looked at: what is going on, else that of the chosen model, else one that failed."""
-        jobs = {name: job for name in SIZE_OF if (job := self.job(name))}
+    def shown(self, chosen: str | None, token: str | None) -> str | None:
+        """The download that is looked at: what is going on, else that of the chosen model, else one that failed; what
+        is over is shown to those who asked for it, until they dismiss it."""
+        mine = [name for name, visitors in self.cards.items() if owner(token) in visitors]
+        jobs = {name: job for name in mine if (job := self.job(name))}
         failed = (name for name, job in jobs.items() if _state(job) == "failed")
         return self.going_on() or (chosen if chosen in jobs else next(failed, None))
 
     def labels(self) -> dict[str, str]:
         """What the table says of a model that is being downloaded, or was for a while."""
-        found = {name: PARTLY for name in SIZE_OF if self.has_files(name)}
+        found = {name: f"{PARTLY}, {size(kept)}" for name in SIZE_OF if (kept := self.kept_bytes(name))}
         name = self.going_on()
         job = self.job(name)
         return {**found, name: _label(_last(job))} if name and job else found
@@ -233,4 +277,6 @@ def _message(event: Event | None, state: FetchState, name: str) -> str:
         return f"{name} is downloaded, verified and converted. Load it, or let it write."
     if state == "cancelling":
         return "It stops with the next bytes, or when the connection times out."
-    return "You can close the page; the download continues." if isinstance(event, Downloading) else ""
+    if isinstance(event, Downloading):
+        return f"{event.trouble}." if event.trouble else "You can close the page; the download continues."
+    return ""

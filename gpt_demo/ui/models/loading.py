@@ -22,6 +22,7 @@ from gpt_demo.ui.protocol.views import Table
 from gpt_demo.ui.sentences import in_words
 from gpt_demo.ui.services import Services, owner
 
+OWN_TEXT = ", which this model was trained on: on other text its perplexity is higher"
 HEAD = ["", "Perplexity", "Against fp32", "Tokens/s", "Weights"]
 
 
@@ -58,14 +59,14 @@ def measure(services: Services, info: ModelInfo, token: str | None) -> Iterator[
     rows: list[list[str]] = []
     base: float | None = None
     yield _table(info.name, rows, None)
-    tokens = 0
+    tokens, remark = 0, OWN_TEXT if _has_read_the_story(services, info) else ""
     for event in events:
         if isinstance(event, PrecisionMeasured):
             services.speeds[speed_key(info, event.precision)] = event.tokens_per_second
             base = event.perplexity if event.precision == "fp32" else base
             tokens = event.tokens
         rows.append(_row(event, base))
-        yield _table(info.name, rows, tokens, slower(info.config))
+        yield _table(info.name, rows, tokens, remark, slower(info.config))
 
 
 def _row(event: PrecisionMeasured | PrecisionRefused, base: float | None) -> list[str]:
@@ -81,12 +82,25 @@ def _row(event: PrecisionMeasured | PrecisionRefused, base: float | None) -> lis
     ]
 
 
-def _table(name: str, rows: list[list[str]], tokens: int | None, said: str = "") -> Table:
+def _has_read_the_story(services: Services, info: ModelInfo) -> bool:
+    """Whether the text that is measured on is (in) the one that the model was trained on, as far as is known."""
+    if info.about.get("source") in ("story.txt", "story"):
+        return True
+    if not info.about.get("run"):
+        return False
+    try:
+        text = (services.runs.home / str(info.about["run"]) / "text.txt").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    return sample_story()[:2000] in text
+
+
+def _table(name: str, rows: list[list[str]], tokens: int | None, remark: str = "", said: str = "") -> Table:
     """What has been measured, and what is being measured now."""
     waiting = [[PRECISIONS[len(rows)], "", "", "", "being measured"]] if len(rows) < len(PRECISIONS) else []
     caption = f"{name}, measured here"
     if tokens:
-        caption += f" on {tokens:,} tokens of the sample story"
+        caption += f" on {tokens:,} tokens of the sample story{remark}"
     if said:
         caption += f". {said}"
     return {"head": HEAD, "rows": [*rows, *waiting], "wrap": True, "caption": caption}

@@ -12,6 +12,7 @@ import gradio as gr
 
 from gpt_demo.errors import UserError
 from gpt_demo.exchange.pretrained import export_model
+from gpt_demo.format import size
 from gpt_demo.model.gpt import GPT2_SIZES
 from gpt_demo.model.quantization import PRECISIONS
 from gpt_demo.store.store import ModelInfo
@@ -19,14 +20,20 @@ from gpt_demo.ui.downloads import Downloads, zip_folder
 from gpt_demo.ui.listeners import QUEUED, QUIET
 from gpt_demo.ui.models import loading
 from gpt_demo.ui.models.architecture import architecture
+from gpt_demo.ui.models.fetch_panel import FetchPanel
 from gpt_demo.ui.models.fetching import Fetches
 from gpt_demo.ui.models.importing import ImportPanel
-from gpt_demo.ui.models.table import SIZE_OF, SOURCE_WORDS, estimate, fit_line, gpt2_models, own_models, table
+from gpt_demo.ui.models.table import SIZE_OF, estimate, fit_line, gpt2_models, own_models, table
 from gpt_demo.ui.sentences import sentences
 from gpt_demo.ui.services import Services, owner
 from gpt_demo.ui.views import view, view_json
 
 COMPUTING = {**QUEUED, "concurrency_id": "models", "concurrency_limit": 1}
+FORM_WORDS = {
+    "transformers": "transformers (a folder)",
+    "gguf": "llama.cpp (a GGUF file)",
+    "book": "the book (its model.pth)",
+}
 DELETE_WORDS = {
     "model": "**Delete this model permanently?** If a run made it, the run is kept.",
     "gpt2": "**Delete this model and its downloaded files?** It can be downloaded again.",
@@ -50,7 +57,7 @@ class ModelsTab:
         with gr.Row(elem_id="model-parts"):
             with gr.Column(scale=5, min_width=320):
                 self._build_choice()
-                self._build_fetching()
+                self.panel = FetchPanel(self.fetches)
                 self._build_loading()
                 self._build_files()
             with gr.Column(scale=7, min_width=320):
@@ -63,20 +70,6 @@ class ModelsTab:
                 "Let it write", variant="primary", interactive=False, elem_id="model-write", min_width=110
             )
             self.fine_tune = gr.Button("Fine-tune", interactive=False, elem_id="model-fine-tune", min_width=100)
-
-    def _build_fetching(self) -> None:
-        with gr.Row(elem_classes="bottom", visible=False, elem_id="model-fetching") as self.fetching:
-            choices = [(words, source) for source, words in SOURCE_WORDS.items()]
-            self.source = gr.Radio(
-                choices, value="openai", label="Download from",
-                info="OpenAI's files need TensorFlow to convert; Hugging Face's do not", elem_id="model-source",
-            )  # fmt: skip
-            self.fetch = gr.Button("Download", variant="primary", elem_id="model-fetch", min_width=110)
-        with gr.Column(visible=False) as self.under_way:
-            self.progress = view("fetch", elem_id="model-progress")
-            with gr.Row(elem_classes="model-buttons"):
-                self.cancel = gr.Button("Cancel", visible=False, elem_id="model-cancel", min_width=90)
-                self.retry = gr.Button("Retry", visible=False, variant="primary", elem_id="model-retry", min_width=90)
 
     def _build_loading(self) -> None:
         self.precision = gr.Radio(
@@ -93,8 +86,12 @@ class ModelsTab:
     def _build_files(self) -> None:
         with gr.Row(elem_classes="model-buttons"):
             self.download = gr.Button("Save as a file", interactive=False, elem_id="model-download", min_width=120)
-            self.export = gr.Button("Save for transformers", interactive=False, elem_id="model-export", min_width=160)
             self.delete = gr.Button("Delete", interactive=False, elem_id="model-delete", min_width=80)
+            self.free = gr.Button("Delete its download", visible=False, elem_id="model-free", min_width=150)
+        with gr.Row(elem_classes="bottom"):
+            choices = [(words, form) for form, words in FORM_WORDS.items()]
+            self.form = gr.Dropdown(choices, value="transformers", label="Export for", elem_id="model-form")
+            self.export = gr.Button("Export", interactive=False, elem_id="model-export", min_width=110)
         with gr.Column(visible=False, elem_id="delete-question", elem_classes="question") as self.question:
             self.words = gr.Markdown(DELETE_WORDS["model"])
             with gr.Row():
@@ -108,9 +105,9 @@ class ModelsTab:
     def connect(self, page: gr.Blocks, tab: gr.Tab) -> None:
         """One listener draws everything and owns every button; the others do something and then ask it to look."""
         mine = [self.token, self.model]
-        state = [self.fit, self.table, self.under_way, self.progress, self.cancel, self.retry, self.timer]
+        state = [self.fit, self.table, *self.panel.parts, self.timer, self.free, self.model]
         about = [
-            self.fetching, self.note, self.architecture, self.write, self.fine_tune, self.load, self.unload,
+            self.panel.offer, self.note, self.architecture, self.write, self.fine_tune, self.load, self.unload,
             self.measure, self.download, self.export, self.delete,
         ]  # fmt: skip
         asked = [self.model.change, self.precision.input, self.timer.tick, self.changed.change]
@@ -126,11 +123,7 @@ class ModelsTab:
         self._connect_files(mine, listed)
 
     def _connect_work(self, mine: list[Any]) -> None:
-        for button, work, inputs in (
-            (self.fetch, self.start, [*mine, self.source]),
-            (self.retry, self.restart, mine),
-            (self.cancel, self.fetches.cancel, [self.token]),
-        ):
+        for button, work, inputs in (*self.panel.work(*mine), (self.free, self.free_files, mine)):
             self._look_after(button.click(partial(_said, work), inputs, None, **QUEUED))
         self._look_after(self.load.click(self.start_loading, [*mine, self.precision], self.note, **COMPUTING))
         self._look_after(self.unload.click(self.end_loading, mine, None, **QUEUED))
@@ -141,7 +134,7 @@ class ModelsTab:
         self.no.click(lambda: gr.update(visible=False), None, self.question, **QUIET)
         self.yes.click(self.remove, mine, listed, **QUEUED)
         self.files.connect(self.download, self.write_zip, mine)
-        self.files.connect(self.export, self.write_export, mine)
+        self.files.connect(self.export, self.write_export, [*mine, self.form])
         self.importing.connect().success(self.show, mine, listed, **QUEUED)
 
     def _look_after(self, dependency: Any) -> None:
@@ -157,8 +150,7 @@ class ModelsTab:
 
     def show(self, token: str, chosen: str | None) -> tuple[Any, ...]:
         """The visitor's models; the choice stays while it can, and is the newest of their own at first."""
-        own = own_models(self.services, token)
-        names = [info.name for info in own] + list(gpt2_models(self.services))
+        own, names = own_models(self.services, token), self._names(token)
         listed = gr.update(choices=names)
         if chosen not in names:
             mine = [info.name for info in own if self.services.may_delete(info, token)]
@@ -176,17 +168,18 @@ class ModelsTab:
         return *self._state(token, chosen), *self._about(token, chosen, precision)
 
     def _state(self, token: str, chosen: str | None) -> tuple[Any, ...]:
-        shown = self.fetches.shown(chosen)
-        cancel, again = self.fetches.buttons(shown)
+        kept = self.fetches.kept_bytes(chosen or "") if self._found(token, chosen) else 0
         return (
             view_json(fit_line(self.services)),
             view_json({**table(self.services, token, self.fetches.labels()), "chosen": chosen}),
-            gr.update(visible=shown is not None),
-            view_json(self.fetches.data(shown)),
-            gr.update(visible=bool(cancel)),
-            gr.update(visible=bool(again), value=again or "Retry"),
+            *self.panel.state(token, chosen),
             gr.Timer(active=self.fetches.going_on() is not None),
+            gr.update(visible=kept > 0 and not self.services.limits, value=f"Delete its download ({size(kept)})"),
+            gr.update(choices=self._names(token)),
         )
+
+    def _names(self, token: str) -> list[str]:
+        return [info.name for info in own_models(self.services, token)] + list(gpt2_models(self.services))
 
     def _about(self, token: str, chosen: str | None, precision: str) -> tuple[Any, ...]:
         info = self._found(token, chosen)
@@ -218,12 +211,11 @@ class ModelsTab:
 
     # Acting -----------------------------------------------------------------------------------------------------------
 
-    def start(self, token: str, name: str | None, source: str) -> None:
-        """Begin to download the chosen size, or join the download that is going on."""
-        self.fetches.start(name or "", source, token)
-
-    def restart(self, token: str, name: str | None) -> None:
-        self.fetches.retry(self.fetches.shown(name) or "", token)
+    def free_files(self, token: str, name: str | None) -> None:
+        """Delete the files that the chosen model was made from; the model stays. Raises UserError."""
+        if self.services.limits:
+            raise UserError("On this server the files of downloads stay.")
+        self.fetches.delete_files(self._info(token, name).name)
 
     def start_loading(self, token: str, name: str | None, precision: str) -> Iterator[str]:
         with sentences():
@@ -271,12 +263,14 @@ class ModelsTab:
         info = self._info(token, name)
         return zip_folder(info.folder, target / info.name)
 
-    def write_export(self, target: Path, token: str, name: str | None) -> Path:
-        """The model as a zip of the folder that `GPT2LMHeadModel.from_pretrained` opens."""
+    def write_export(self, target: Path, token: str, name: str | None, form: str) -> Path:
+        """The model in one of FORMS: its only file, or a zip of the folder. Raises UserError."""
         info = self._info(token, name)
-        for _ in export_model(self.services.store, info.name, target / "files" / info.name, owner(token)):
+        folder = target / "files" / info.name
+        for _ in export_model(self.services.store, info.name, folder, owner(token), form):
             pass
-        return zip_folder(target / "files" / info.name, target / f"{info.name}-transformers")
+        files = list(folder.iterdir())
+        return files[0] if len(files) == 1 else zip_folder(folder, target / f"{info.name}-{form}")
 
 
 def _said(work: Any, *values: Any) -> None:

@@ -128,7 +128,7 @@ def _row(services: Services, info: ModelInfo | None, name: str, config: GPTConfi
 
 
 def _state(info: ModelInfo | None, loaded: str | None, fetching: str | None) -> tuple[str, ModelKind]:
-    if fetching and fetching != PARTLY:
+    if fetching and not fetching.startswith(PARTLY):
         return fetching, "busy"
     if info is None:
         return fetching or "not here", "absent"

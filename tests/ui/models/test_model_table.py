@@ -16,6 +16,7 @@ from gpt_demo.model.gpt import GPT2_SIZES
 from gpt_demo.runs.runs import Runs
 from gpt_demo.store.loaded import memory_needed
 from gpt_demo.store.store import ModelStore, owner_key
+from gpt_demo.text.samples import sample_story
 from gpt_demo.text.tokenizer import make
 from gpt_demo.ui.models import fetching, loading
 from gpt_demo.ui.models.fetching import Fetches
@@ -148,7 +149,21 @@ def test_measuring_fills_a_table_row_by_row(services: Services, tiny: Tiny) -> N
     assert [row[0] for row in tables[-1]["rows"]] == ["fp32", "bf16", "int8"]
     assert tables[-1]["rows"][0][2] == "\N{EN DASH}"
     assert all(row[2].endswith(" %") for row in tables[-1]["rows"][1:])
-    assert "2,047 tokens of the sample story" in tables[-1]["caption"]
+    assert tables[-1]["caption"].endswith("2,047 tokens of the sample story")
+
+
+def test_measuring_says_where_the_model_has_read_the_text(services: Services, tiny: Tiny) -> None:
+    add(services, tiny, "shipped", source="story.txt")
+    add(services, tiny, "mine", source="the page", run="one")
+    add(services, tiny, "other", source="the page", run="two")
+    for run, text in (("one", f"Before. {sample_story()}"), ("two", "Something else.")):
+        folder = services.runs.home / run
+        folder.mkdir(parents=True)
+        (folder / "text.txt").write_text(text, encoding="utf-8")
+    said = {}
+    for name in ("shipped", "mine", "other"):
+        said[name] = list(loading.measure(services, services.store.get(name), None))[-1]["caption"]
+    assert ["trained on" in words for words in said.values()] == [True, True, False]
 
 
 def test_on_a_public_server_others_keep_what_they_use(public: Services, tiny: Tiny) -> None:
@@ -210,7 +225,7 @@ def test_a_download_is_shared_and_one_at_a_time(services: Services, slow: Slow) 
     with pytest.raises(UserError, match="gpt2-124M is being downloaded; one at a time"):
         fetches.start("gpt2-355M", "openai", OTHER)
     assert fetches.labels() == {"gpt2-124M": "downloading 12 %"}
-    assert fetches.shown("gpt2-355M") == "gpt2-124M"
+    assert fetches.shown("gpt2-355M", OTHER) == "gpt2-124M"
     assert fetches.buttons("gpt2-124M") == ("Cancel", "")
     data = fetches.data("gpt2-124M")
     assert data is not None
@@ -230,7 +245,7 @@ def test_a_failure_is_told_and_retried_from_the_same_source(services: Services, 
     data = fetches.data("gpt2-355M")
     assert data is not None
     assert (data["state"], data["message"]) == ("failed", "example.org refused the connection.")
-    assert fetches.shown("starter") == "gpt2-355M", "whoever opens the page sees it"
+    assert [fetches.shown("starter", token) for token in (ONE, OTHER)] == ["gpt2-355M", None]
     assert fetches.buttons("gpt2-355M") == ("", "Retry")
     slow.error = None
     fetches.retry("gpt2-355M", OTHER)
@@ -267,6 +282,46 @@ def test_a_host_that_breaks_off_while_a_download_is_cancelled_is_no_failure(serv
     data = fetches.data("gpt2-124M")
     assert data is not None
     assert (data["state"], fetches.buttons("gpt2-124M")) == ("cancelled", ("", "Go on"))
+
+
+def test_who_did_not_ask_sees_no_failure_and_who_did_can_put_it_away(public: Services, slow: Slow) -> None:
+    fetches = Fetches(public)
+    slow.error = UserError("127.0.0.1 does not answer.")
+    fetches.start("gpt2-124M", "openai", ONE)
+    assert fetches.shown(None, OTHER) == "gpt2-124M", "while it goes on, everybody waits for it"
+    slow.go_on.set()
+    assert wait(public, "gpt2-124M") == "failed"
+    assert [fetches.shown("gpt2-355M", token) for token in (ONE, OTHER)] == ["gpt2-124M", None]
+    fetches.dismiss("gpt2-124M", ONE)
+    assert fetches.shown("gpt2-124M", ONE) is None
+    fetches.retry("gpt2-124M", ONE)
+    wait(public, "gpt2-124M")
+    assert fetches.shown("gpt2-124M", ONE) == "gpt2-124M"
+
+
+def test_a_host_that_is_asked_again_is_named(services: Services, slow: Slow) -> None:
+    fetches = Fetches(services)
+    slow.events = [Downloading("a", 1, 4, 1, 8, "127.0.0.1 does not answer; trying again")]
+    fetches.start("gpt2-124M", "openai", ONE)
+    assert slow.told.wait(20)
+    data = fetches.data("gpt2-124M")
+    assert data is not None
+    assert data["message"] == "127.0.0.1 does not answer; trying again."
+
+
+def test_a_model_of_the_hub_is_asked_for_by_its_id(services: Services, public: Services, slow: Slow) -> None:
+    fetches = Fetches(services)
+    for wrong in ("", "gpt2", "a/b/c", "https://example.org/a/b"):
+        with pytest.raises(UserError, match="is not an id of the Hub"):
+            fetches.start_repository(wrong, ONE)
+    fetches.start_repository(" https://huggingface.co/distilbert/distilgpt2/ ", ONE)
+    assert slow.told.wait(20)
+    assert slow.asked == [("distilbert/distilgpt2", "huggingface")]
+    assert fetches.shown(None, ONE) == "distilgpt2"
+    with pytest.raises(UserError, match="distilgpt2 is being downloaded; one at a time"):
+        fetches.start("gpt2-124M", "openai", ONE)
+    with pytest.raises(UserError, match="only the GPT-2 sizes"):
+        Fetches(public).start_repository("distilbert/distilgpt2", ONE)
 
 
 def test_on_a_public_server_nobody_ends_what_another_wants(public: Services, slow: Slow) -> None:
@@ -312,12 +367,15 @@ def test_what_was_left_is_seen_and_deleted(services: Services) -> None:
     fetches = Fetches(services)
     folder = services.store.home / "downloads" / "gpt2-124M-openai"
     folder.mkdir(parents=True)
+    (folder / ".checkpoint.part").touch()
+    (folder / ".checkpoint.part.json").write_text("{}")
+    assert fetches.labels() == {}, "nothing has come"
     (folder / ".checkpoint.part").write_bytes(bytes(2_000_000))
-    assert fetches.labels() == {"gpt2-124M": "partial"}
-    assert rows(services, **fetches.labels())["gpt2-124M"][0] == "partial"
+    assert fetches.labels() == {"gpt2-124M": "partial, 2.0 MB"}
+    assert rows(services, **fetches.labels())["gpt2-124M"][0] == "partial, 2.0 MB"
     said = estimate(services, None, "gpt2-124M", "fp32")["text"]
     assert "500 MB to download, 2.0 MB already received from OpenAI's release. Loaded" in said
-    assert fetches.delete_files("gpt2-124M") == 2_000_000
+    assert fetches.delete_files("gpt2-124M") == 2_000_002
     assert fetches.labels() == {}
 
 

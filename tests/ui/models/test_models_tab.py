@@ -113,7 +113,7 @@ def test_a_model_is_saved_for_transformers_and_imported_again(app: App, visitor:
     page = open_models(visitor, app)
     choose(page, "first")
     with page.expect_download() as download:
-        page.get_by_role("button", name="Save for transformers").click()
+        page.get_by_role("button", name="Export", exact=True).click()
     assert download.value.suggested_filename == "first-transformers.zip"
     saved = Path(download.value.path()).rename(tmp_path / "first-transformers.zip")
     page.get_by_role("button", name="Import a model").click()
@@ -125,6 +125,11 @@ def test_a_model_is_saved_for_transformers_and_imported_again(app: App, visitor:
     expect(row_names(page).filter(has_text="again")).to_be_visible()
     weights = [app.store.load(name)[0].state_dict() for name in ("first", "again")]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    page.get_by_label("Export for").click()
+    page.get_by_role("option", name="the book").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export", exact=True).click()
+    assert download.value.suggested_filename == "model.pth"
     page.locator("#import-file input[type=file]").set_input_files(
         {"name": "x.zip", "mimeType": "application/zip", "buffer": b"PK nonsense"}
     )
