@@ -126,6 +126,7 @@ export interface Vocabulary { n: number; data: string; lengths: string; }
 export interface Opened {
   model: string;
   card: string;
+  fingerprint: string;
   n_ctx: number;
   n_vocab: number;
   end_of_text: number;

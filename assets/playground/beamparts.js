@@ -177,7 +177,15 @@ export class Ranking {
 /** The paths laid over the tree: "G" greedy and "S" drawn. */
 export class Paths {
   rows = { G: pathRow("G", "G greedy"), S: pathRow("S", "S drawn") };
-  node = table("Other paths", ["Path", "Text", ...NUMBERS, "In the tree"], Object.values(this.rows)).node;
+  drawn = h("p", "quiet");
+  table = table("Other paths", ["Path", "Text", ...NUMBERS, "In the tree"], Object.values(this.rows)).node;
+  node = h("div", "", this.table, this.drawn);
+
+  /** How the path S was drawn.
+   *  @param {string} how */
+  from(how) {
+    this.drawn.textContent = `S was drawn with ${how}.`;
+  }
 
   /** `found` of the path's tokens are in the tree, which has `steps` columns.
    *  @param {Letter} letter

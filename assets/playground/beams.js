@@ -1,8 +1,8 @@
 // The panel "beams": a beam search that grows step by step as a tree (beamtree.js), its hypotheses ranked under a
 // length penalty that can be moved afterwards, with the greedy path and a drawn one laid over it.
 //
-// lab.state.beams = {beams, length, length_penalty, early}, with prompt, model, seed, stop, and the steps of the panel
-// "write" for the drawn path. Moving the penalty asks nobody.
+// lab.state.beams = {beams, length, length_penalty, early}, with prompt, model, stop; for the drawn path also the seed,
+// and the steps of the panel "write". Moving the penalty asks nobody: it ranks again what was found.
 
 import { h } from "../page/dom.js";
 import { clamp, logarithm, number, score } from "../page/numbers.js";
@@ -10,6 +10,7 @@ import { KINDS, Stepper, Ranking, Paths, legend, tell } from "./beamparts.js";
 import { BeamForm, settingsOf } from "./beamsettings.js";
 import { Search, Drawing, pathOf, nodeOf } from "./beamtree.js";
 import { addPanel } from "./core.js";
+import { laneOf, summary } from "./lanes.js";
 import { setup, Job, prose } from "./setup.js";
 
 /** @import { Happened } from "../page/protocol.js" */
@@ -27,6 +28,7 @@ class Beams {
   paths = {};
   step = -1; // the one shown
   done = false;
+  penalty = 1; // under which the search ran
   follow = true; // the search as it grows
   /** @type {About | null} of the model that is searched */
   about = null;
@@ -47,6 +49,7 @@ class Beams {
     this.lab = lab;
     this.form = new BeamForm(lab);
     this.job = new Job(lab, this.node, {
+      name: "beams",
       label: "Start the search",
       title: "Search several hypotheses at once",
       keeps: "The tree so far is kept",
@@ -57,7 +60,7 @@ class Beams {
       key: () => this.key(),
       ended: (word) => this.ended(word),
     });
-    const fields = setup(lab, { withLength: false, extra: this.form.fields() });
+    const fields = setup(lab, "beams", { withLength: false, extra: this.form.fields() });
     this.node.append(fields, ...this.job.nodes(legend()), this.look(), this.stepper.node);
     const lists = h("div", "beam-lists", this.ranking.node, this.others.node);
     this.node.append(this.drawing.scroller, this.facts(), this.form.penalty(), lists);
@@ -72,9 +75,11 @@ class Beams {
   // Parts -----------------------------------------------------------------------------------------------------------
 
   look() {
+    // What is claimed here is computed by a test: see assets/examples.json.
     const words =
-      "how soon all hypotheses share one beginning, so that the alternatives differ in their last words only; " +
-      "whether the greedy path (G) is pruned: then a token that looked worse led on to better ones.";
+      "all hypotheses soon share one beginning, so that the alternatives differ in their last words only; " +
+      "the greedy path (G) may be pruned. After this page's first prompt it is, and yet it ends more probable than " +
+      "the best beam: a search that keeps a few can lose the best.";
     return h("p", "quiet", h("strong", "", "What to look for: "), words);
   }
 
@@ -89,19 +94,16 @@ class Beams {
     return this.search.steps > 0 && this.step === this.search.steps - 1 && this.done;
   }
 
-  /** The settings of a tree: while they are what they were, it stands. */
+  /** The settings of a tree: while they are what they were, it stands. It throws no dart, so the seed is not one. */
   key() {
-    const { prompt, model, seed, stop } = this.lab.state;
+    const { prompt, model, stop } = this.lab.state;
     const { beams, length, early } = settingsOf(this.lab.state);
-    return JSON.stringify([prompt, model, seed, stop, beams, length, early, this.lab.steps]);
+    return JSON.stringify([prompt, model, stop, beams, length, early]);
   }
 
   /** @param {Change[]} changed */
   changed(changed) {
-    if (changed.includes("beams") && changed.includes("panel")) {
-      this.job.forget(); // another state altogether: a link, a scene, an example
-      this.empty("");
-    }
+    if (changed.includes("restored")) this.empty("");
     if (changed.includes("panel")) requestAnimationFrame(() => this.drawing.reveal(this.step)); // it was hidden
     if (changed.includes("beams")) {
       this.form.sync();
@@ -158,6 +160,7 @@ class Beams {
     const ranked = this.step < 0 ? [] : this.search.ranked(this.step, penalty, this.over);
     const leader = ranked[0]?.node ?? null;
     this.leader = leader;
+    this.form.found(this.step < 0 ? penalty : this.penalty);
     this.ranking.show(ranked, words, this.over, beams);
     /** @type {Record<string, BeamNode[]>} */
     const overlays = {};
@@ -252,6 +255,8 @@ class Beams {
     const { prompt, stop } = lab.state;
     const { beams, length: count, length_penalty, early } = settingsOf(lab.state);
     this.about = about;
+    this.penalty = length_penalty;
+    this.others.from(`seed ${lab.state.seed}, ${summary(laneOf({ steps: lab.steps }))}: the settings of Write`);
     this.empty(prose(prompt.slice(-14)));
     this.follow = true;
     /** @param {Happened["events"]} events */

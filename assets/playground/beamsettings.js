@@ -3,9 +3,10 @@
 import { h } from "../page/dom.js";
 import { clamp, logarithm, number } from "../page/numbers.js";
 import { field } from "../page/parts.js";
-import { START } from "./core.js";
+import { START } from "./state.js";
 
-/** @import { BeamSettings, Lab } from "./core.js" */
+/** @import { Lab } from "./core.js" */
+/** @import { BeamSettings } from "./state.js" */
 
 /** @typedef {"beams" | "length" | "length_penalty"} Bounded */
 
@@ -37,6 +38,7 @@ export class BeamForm {
   early = h("input", "");
   slider = field("Length penalty", { type: "range", min: -2, max: 4, step: 0.1 });
   value = h("output", "beam-penalty-value mono");
+  other = h("p", "beam-old");
 
   /** @param {Lab} lab */
   constructor(lab) {
@@ -77,7 +79,19 @@ export class BeamForm {
       ": 0 ranks by log-probability alone, more favors long texts. Moving it re-ranks the finished hypotheses. " +
         "Pruning does not depend on it, because it compares log-probabilities of equal length.",
     );
-    return h("div", "beam-penalty", node, words);
+    this.other.setAttribute("role", "status");
+    return h("div", "beam-penalty", node, words, this.other);
+  }
+
+  /** What is ranked was searched for under this penalty, which also decided what finished hypotheses were kept and when
+   *  the search ended.
+   *  @param {number} penalty */
+  found(penalty) {
+    const { length_penalty: now } = settingsOf(this.lab.state);
+    const words =
+      `Found by a search under the length penalty ${logarithm(penalty, 1)}, now ranked under ${logarithm(now, 1)}. ` +
+      "A search under this one may keep other hypotheses: start it again to see.";
+    this.other.textContent = penalty === now ? "" : words;
   }
 
   /** The form as the state has it. */

@@ -1,6 +1,6 @@
 // The branches of what has been written: a list with what tells them apart, and two of them side by side.
 //
-//   const branches = new Branches({ go(leaf), remove(leaf) });
+//   const branches = new Branches({ go(leaf), remove(leaf), compare(leaves) });
 //   branches.show(tree, about);   // after each change of the tree
 
 import { h } from "../page/dom.js";
@@ -67,18 +67,27 @@ export class Branches {
   /** @type {number[]} at most two leaves */
   compared = [];
 
-  /** @param {{ go: (leaf: number) => void, remove: (leaf: number) => void }} acts */
-  constructor({ go, remove }) {
+  /** @param {{
+   *    go: (leaf: number) => void, remove: (leaf: number) => void, compare: (leaves: number[]) => void,
+   *  }} acts */
+  constructor({ go, remove, compare }) {
     this.go = go;
     this.remove = remove;
+    this.tell = compare;
     this.node.setAttribute("aria-label", "Branches");
     this.node.hidden = true;
+  }
+
+  /** @param {number[]} leaves */
+  choose(leaves) {
+    this.compared = leaves;
+    this.tell(leaves);
   }
 
   /** @param {Tree} tree @param {About} about */
   show(tree, about) {
     const branches = tree.branches();
-    this.compared = this.compared.filter((leaf) => branches.some((branch) => branch.leaf === leaf));
+    this.choose(this.compared.filter((leaf) => branches.some((branch) => branch.leaf === leaf)));
     this.node.hidden = branches.length < 2;
     this.node.dataset.count = String(branches.length);
     this.list.replaceChildren(...branches.map((branch) => this.row(tree, about, branch)));
@@ -125,7 +134,7 @@ export class Branches {
   /** @param {number} leaf @param {string} words @param {boolean} disabled */
   deleteButton(leaf, words, disabled) {
     const away = () => {
-      this.compared = []; // the numbers of nodes change
+      this.choose([]); // the numbers of nodes change
       this.remove(leaf);
     };
     const node = button("Delete", "Delete this branch up to where it parts from the others", away, "small");
@@ -136,7 +145,7 @@ export class Branches {
 
   /** @param {number} leaf @param {boolean} on */
   pick(leaf, on) {
-    this.compared = [...this.compared.filter((other) => other !== leaf), ...(on ? [leaf] : [])].slice(-2);
+    this.choose([...this.compared.filter((other) => other !== leaf), ...(on ? [leaf] : [])].slice(-2));
     for (const item of this.list.querySelectorAll("li")) {
       for (const box of item.querySelectorAll("input")) box.checked = this.compared.includes(Number(item.dataset.leaf));
     }

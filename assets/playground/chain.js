@@ -5,7 +5,8 @@ import { h } from "../page/dom.js";
 import { STEPS, STEP_NAMES } from "./steps.js";
 import { StepControl } from "./stepcontrol.js";
 
-/** @import { Lab, State } from "./core.js" */
+/** @import { Lab } from "./core.js" */
+/** @import { State } from "./state.js" */
 /** @import { Move } from "./stepcontrol.js" */
 
 /** @param {Lab} lab @param {(sentence: string) => void} say */

@@ -4,13 +4,14 @@
 //   const { source, settings, update } = controls(lab);   // two elements; update(changed keys, about)
 
 import { h } from "../page/dom.js";
-import { number } from "../page/numbers.js";
 import { button, field } from "../page/parts.js";
 import { chainList } from "./chain.js";
-import { LARGEST_SEED, newSeed } from "./core.js";
+import { cardWords } from "./core.js";
+import { LARGEST_SEED, newSeed } from "./state.js";
 import { chainOf } from "./steps.js";
 
-/** @import { Change, Lab, State } from "./core.js" */
+/** @import { About, Change, Lab } from "./core.js" */
+/** @import { State } from "./state.js" */
 /** @import { Setting } from "./steps.js" */
 
 /** @type {[label: string, title: string, steps: Setting[]][]} */
@@ -88,6 +89,7 @@ function promptField(lab) {
     timer = setTimeout(take, 200);
   });
   input.addEventListener("change", take);
+  input.addEventListener("keydown", (event) => event.key === "Enter" && take()); // Ctrl+Enter writes
   return {
     node,
     /** @param {State} state */
@@ -124,6 +126,7 @@ const GREEDY = [
 ];
 /** @type {[label: string, title: string]} */
 const STOP = ["Stop at <|endoftext|>", "The token that separates texts ends the generation"];
+const CHAIN = "The chain: from what the model says to what is sampled, one step after the other.";
 const SEED = "The same seed throws the same darts at the same positions";
 
 /** @param {Lab} lab */
@@ -141,7 +144,8 @@ export function controls(lab) {
   const length = whole(lab, "length", "Tokens to write", "Maximum number of tokens that Write adds", 1, 5000);
   const stop = check(lab, "stop", ...STOP);
   const numbers = h("div", "numbers", seed.node, fresh, length.node);
-  const inside = h("div", "inside", presets.node, steps.list, greedy.node, numbers, stop.node, spoken);
+  const chain = [h("p", "quiet hint", CHAIN), steps.list];
+  const inside = h("div", "inside", presets.node, ...chain, greedy.node, numbers, stop.node, spoken);
   const settings = h("details", "settings", h("summary", "", "Settings"), inside);
   settings.open = true;
   const narrow = matchMedia("(max-width: 820px)");
@@ -157,10 +161,10 @@ export function controls(lab) {
       for (const part of [steps, greedy, seed, length, stop, presets]) part.show(lab.state);
     },
     /** A model has been opened.
-     *  @param {{ n_vocab: number, n_ctx: number, card: string }} of */
-    open({ n_vocab, n_ctx, card }) {
-      about.textContent = `${card} ${number(n_vocab)} tokens in its vocabulary, sees ${number(n_ctx)} at once.`;
-      steps.open(n_vocab);
+     *  @param {About} of */
+    open(of) {
+      about.textContent = cardWords(of);
+      steps.open(of.n_vocab);
       steps.show(lab.state);
     },
     /** On a telephone the settings make room for the text once something is written. */

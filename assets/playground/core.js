@@ -8,41 +8,18 @@
 // Text of visitors and models reaches the page through textContent only.
 
 import { h } from "../page/dom.js";
+import { number } from "../page/numbers.js";
 import { button } from "../page/parts.js";
 import { frame } from "./frame.js";
 import { decodeRow, vocabulary } from "./payload.js";
-import { active, chainOf } from "./steps.js";
+import { START } from "./state.js";
+import { active } from "./steps.js";
 
-/** @import { Greeting, Happened, Lane, Opened, Questions, Trouble } from "../page/protocol.js" */
-/** @import { Setting } from "./steps.js" */
-/** @import { TreeJSON } from "./tree.js" */
+/** @import { Greeting, Happened, Opened, Questions, Trouble } from "../page/protocol.js" */
+/** @import { State } from "./state.js" */
 
-/** @typedef {"probability" | "rank" | "entropy" | "nothing"} Color of a text: what the model thought of a token */
-/** @typedef {{ beams: number, length: number, length_penalty: number, early: boolean }} BeamSettings */
-/** @typedef {{ temperature: number, top_k: number, u: number, draws: number }} Toy */
-
-/** What determines what is seen; explained at START.
- *  @typedef {{
- *    panel: string,
- *    model: string,
- *    prompt: string,
- *    steps: Setting[],
- *    greedy: boolean,
- *    seed: number,
- *    length: number,
- *    stop: boolean,
- *    shown: number,
- *    lanes: Lane[],
- *    ngram: number,
- *    beams: BeamSettings,
- *    order: "raw" | "final",
- *    color: Color,
- *    speed: number,
- *    tree: TreeJSON,
- *    toy: Toy,
- *  }} State */
-
-/** @typedef {keyof State | "models"} Change what has changed; "models": the list came */
+/** What has changed; "models": the list came; "restored": it is another state altogether (a link, a scene, an example).
+ *  @typedef {keyof State | "models" | "restored"} Change */
 /** @typedef {(changed: Change[], lab: Lab) => void} Listener */
 /** @typedef {{ name: string, title: string, mount: (container: HTMLElement, lab: Lab) => void }} Panel */
 
@@ -54,40 +31,6 @@ import { active, chainOf } from "./steps.js";
  *    [Name in keyof Questions]: (request: Questions[Name][0]) => Promise<Questions[Name][1] | Trouble>
  *  }} Server
  */
-
-export const LARGEST_SEED = 2 ** 32 - 1; // as in gpt_demo/decoding/darts.py
-
-/** @type {State} */
-export const START = {
-  panel: "write",
-  model: "starter",
-  prompt: "Nell looked at the",
-  steps: chainOf({ temperature: 0.8, top_k: 40 }),
-  greedy: false,
-  seed: 1,
-  length: 80,
-  stop: true, // at the end-of-text token
-  shown: 20, // bars
-  lanes: [
-    // of a race: see lanes.js
-    { name: "Greedy", greedy: true },
-    { name: "Temperature", steps: [{ name: "temperature", value: 0.7 }] },
-    { name: "Top-k", steps: [{ name: "top_k", value: 20 }] },
-    { name: "Top-p", steps: [{ name: "top_p", value: 0.9 }] },
-    { name: "Min-p", steps: [{ name: "min_p", value: 0.1 }] },
-    { name: "Beam search", beams: 4, length_penalty: 1 },
-  ],
-  ngram: 4, // tokens that count as a repeat in a race
-  beams: { beams: 4, length: 20, length_penalty: 1, early: false }, // of the panel "beams"
-  order: "raw", // of the bars; or "final"
-  color: "probability", // of the text; or "rank", "entropy", "nothing"
-  speed: 2, // of autoplay, tokens per second
-  tree: { nodes: [], ways: [], leaf: -1 }, // what has been written: see assets/playground/tree.js
-  toy: { temperature: 1, top_k: 0, u: 0.5, draws: 0 }, // nine words: u is where the dart stands
-};
-
-/** Another seed, drawn at random: short enough to be said aloud. */
-export const newSeed = () => Math.floor(Math.random() * 1_000_000);
 
 /** @type {Panel[]} */
 const panels = [];
@@ -116,6 +59,8 @@ export class Lab {
   models = [];
   /** @type {Map<string, Promise<About>>} by the model's name */
   opened = new Map();
+  /** @type {Map<string, string>} which weights answer to a model's name, as far as known */
+  fingerprints = new Map();
   /** @type {Listener[]} */
   listeners = [];
   said = h("div", "lab-said");
@@ -151,7 +96,7 @@ export class Lab {
       model: this.state.model,
       ...structuredClone(state),
     };
-    this.tell(/** @type {(keyof State)[]} */ (Object.keys(this.state)));
+    this.tell(["restored", .../** @type {(keyof State)[]} */ (Object.keys(this.state))]);
   }
 
   /** The listener is called after each change.
@@ -202,6 +147,7 @@ export class Lab {
       ...about,
       vocabulary: vocabulary(about.vocabulary),
     }));
+    opening.then(({ fingerprint }) => this.fingerprints.set(model, fingerprint)).catch(() => {});
     opening.catch(() => this.opened.delete(model));
     this.opened.set(model, opening);
     return opening;
@@ -262,6 +208,11 @@ export class Lab {
     return ids.map((id, i) => decoder.decode(about.vocabulary(id).bytes, { stream: i < ids.length - 1 }));
   }
 }
+
+/** What a model is, in a line.
+ *  @param {{ n_vocab: number, n_ctx: number, card: string }} of */
+export const cardWords = ({ n_vocab, n_ctx, card }) =>
+  `${card} ${number(n_vocab)} tokens in its vocabulary, sees ${number(n_ctx)} at once.`;
 
 // What the page calls -------------------------------------------------------------------------------------------------
 

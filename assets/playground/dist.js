@@ -5,7 +5,7 @@
 //   dist.show({ row, u, context, about, chosen });   // another position; chosen: the id in the text there, or null
 //   dist.draw();                                     // the settings have changed
 
-import { h, setText } from "../page/dom.js";
+import { h, scrolling, setText } from "../page/dom.js";
 import { number } from "../page/numbers.js";
 import { button } from "../page/parts.js";
 import { visible } from "../page/visible.js";
@@ -16,7 +16,8 @@ import { lastOf, topRows, trace } from "./sampler.js";
 import { STEPS, obeyed } from "./steps.js";
 import { dartStrip } from "./strip.js";
 
-/** @import { About, Lab, State } from "./core.js" */
+/** @import { About, Lab } from "./core.js" */
+/** @import { State } from "./state.js" */
 /** @import { Others, Shown, Stage } from "./sampler.js" */
 /** @import { Setting } from "./steps.js" */
 /** @import { View } from "./story.js" */
@@ -47,7 +48,6 @@ export class Distribution {
   view = null;
   /** @type {Map<number, string>} tokens by their ids, visible */
   names = new Map();
-  darts = 0; // thrown
   resting = false; // until the next frame
   again = false;
   strip = dartStrip();
@@ -57,7 +57,7 @@ export class Distribution {
   shown = h("input");
   shownCount = h("span", "shown-count");
   order = h("select", "", ...ORDERS.map(([value, words]) => new Option(words, value)));
-  throwButton = button("Throw 1,000 darts", THROW, () => this.throw(this.darts + 1000));
+  throwButton = button("Throw 1,000 darts", THROW, () => this.throw(this.lab.state.darts + 1000));
   clearButton = button("Clear", "Remove the darts", () => this.throw(0));
   result = h("p", "quiet result");
 
@@ -66,7 +66,8 @@ export class Distribution {
     this.lab = lab;
     this.chart = new Bars((id) => this.view && take(id));
     const left = h("div", "chart", this.options(), this.chart.node);
-    const right = h("div", "beside", h("div", "ledger-box", this.ledger.node), key(), this.throwing(), this.speed);
+    const stages = scrolling(this.ledger.node, "What each step of the chain does");
+    const right = h("div", "beside", stages, key(), this.throwing(), this.speed);
     this.node = h("div", "dist-body", this.strip.node, h("div", "two", left, right));
   }
 
@@ -89,8 +90,7 @@ export class Distribution {
 
   /** @param {number} darts */
   throw(darts) {
-    this.darts = Math.min(MOST_DARTS, darts);
-    this.draw();
+    this.lab.set({ darts: Math.min(MOST_DARTS, darts) });
   }
 
   /** @param {About} about @param {number} id */
@@ -129,8 +129,8 @@ export class Distribution {
   render(view) {
     this.again = false;
     const began = performance.now();
-    const { darts } = this;
     const { state } = this.lab;
+    const { darts } = state;
     const { chosen } = view;
     /** @param {number} id */
     const nameOf = (id) => this.nameOf(view.about, id);
@@ -153,9 +153,9 @@ export class Distribution {
     this.shown.value = String(state.shown);
     setText(this.shownCount, String(state.shown));
     this.order.value = state.order;
-    this.clearButton.disabled = !this.darts;
-    this.throwButton.disabled = this.darts >= MOST_DARTS;
-    setText(this.result, counts ? thrownWords(counts, stages, this.darts) : "");
+    this.clearButton.disabled = !state.darts;
+    this.throwButton.disabled = state.darts >= MOST_DARTS;
+    setText(this.result, counts ? thrownWords(counts, stages, state.darts) : "");
   }
 }
 
@@ -170,11 +170,12 @@ function thrownWords(counts, stages, darts) {
 function key() {
   const parts = [
     [h("i", "of-raw"), "the model's own probability"],
-    [h("i", "of-final"), "what is sampled from, after the chain"],
+    [h("i", "of-final"), "what is sampled from, after the chain (the steps of the settings)"],
     [h("s", "", "the"), "removed by the chain"],
-    [h("i", "of-dart"), "hit by the dart"],
+    [h("i", "of-dart"), "hit by the dart, a random number from 0 to 1 on the bar above"],
     [h("i", "of-chosen"), "in the text"],
     [h("i", "of-throw"), "how often the thousand darts hit it"],
+    [h("code", "", "\u00b7 \u21b5"), "a space, a line break"],
   ];
   return h("div", "key", ...parts.flatMap(([mark, words]) => [mark, h("span", "", words)]));
 }

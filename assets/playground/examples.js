@@ -5,22 +5,10 @@ import { h } from "../page/dom.js";
 import { button } from "../page/parts.js";
 import { extend } from "./core.js";
 import { clean } from "./link.js";
+import { swap } from "./swap.js";
 
 /** @import { Example } from "../page/protocol.js" */
 /** @import { Lab } from "./core.js" */
-
-/** Set the example; the previous state can be restored.
- *  @param {Lab} lab
- *  @param {Example} example */
-function apply(lab, { look, state }) {
-  const before = structuredClone(lab.state);
-  lab.restore(clean(state).state);
-  const back = button("Back to what was here", "Restore what the Playground showed before", () => {
-    lab.restore(before);
-    lab.say();
-  });
-  lab.say(look, back);
-}
 
 /** A button that opens a list of buttons; Escape or leaving it closes it.
  *  @param {Lab} lab */
@@ -38,7 +26,7 @@ function menu(lab) {
     const item = button("", "", () => {
       toggle(false);
       opener.focus();
-      apply(lab, example);
+      swap(lab, clean(example.state).state, example.look);
     });
     item.append(h("b", "", example.title), h("span", "quiet", example.about));
     return item;

@@ -5,7 +5,8 @@ import { number } from "../page/numbers.js";
 import { legend } from "../page/parts.js";
 import { COLORS, colorOf } from "./text.js";
 
-/** @import { Color, Lab } from "./core.js" */
+/** @import { Lab } from "./core.js" */
+/** @import { Color } from "./state.js" */
 /** @import { Story } from "./story.js" */
 
 /** @type {[string, string][]} */

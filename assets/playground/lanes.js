@@ -6,7 +6,7 @@
 import { h } from "../page/dom.js";
 import { clamp } from "../page/numbers.js";
 import { button, field } from "../page/parts.js";
-import { START } from "./core.js";
+import { START } from "./state.js";
 import { STEPS, active, isGreedy, isStepName, missing, nearest, obeyed } from "./steps.js";
 
 /** @import { Lane } from "../page/protocol.js" */
@@ -27,7 +27,7 @@ const bounded = (x, low, high, otherwise) =>
 
 /** @param {Lane} record of any types
  *  @returns {WholeLane} */
-function laneOf(record) {
+export function laneOf(record) {
   const given = record && typeof record === "object" ? record : {};
   return {
     name: (typeof given.name === "string" ? given.name : "").slice(0, 40) || "Lane",

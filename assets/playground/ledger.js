@@ -37,7 +37,9 @@ export function ledger() {
   const rows = { model: row("model"), greedy: row("greedy"), ...rowsOfSteps() };
   const body = h("tbody", "", ...stagesOf(chainOf({})).map((name) => rows[name].node));
   const caption = h("caption", "spoken", "What each stage of the chain does to the distribution");
-  const node = h("table", "ledger", caption, h("thead", "", head), body);
+  const table = h("table", "ledger", caption, h("thead", "", head), body);
+  const ties = h("p", "quiet ties");
+  const node = h("div", "ledger-box", table, ties);
 
   function rowsOfSteps() {
     const entries = STEP_NAMES.map((name) => [name, row(name)]);
@@ -59,6 +61,7 @@ export function ledger() {
    *  @param {Stage[]} stages
    *  @param {Setting[]} steps */
   function draw(stages, steps) {
+    setText(ties, stages.map(tiesOf).join(" ").trim());
     const byName = new Map(stages.map((stage) => [stage.name, stage]));
     stagesOf(steps).forEach((name, i) => {
       const { node: line, setting, cells } = rows[name];
@@ -84,6 +87,15 @@ export function ledger() {
   }
 
   return { node, draw };
+}
+
+/** Said, for other programs keep all of them (transformers does).
+ *  @param {Stage} stage */
+function tiesOf({ name, kept, ties }) {
+  if (!ties || name === "greedy") return "";
+  const [more, verb] = ties === 1 ? ["1 more token", "is"] : [`${number(ties)} more tokens`, "are"];
+  const reason = `${more} ${verb} as probable as the last one kept, but cut: lower ids come first`;
+  return `${labelOf(name)} keeps exactly ${number(kept)}; ${reason}.`;
 }
 
 /** @param {Column} key @param {number} x @param {boolean} off */

@@ -2,14 +2,15 @@
 //
 //   #lab=j<base64url of the JSON>   or   #lab=z<base64url of the JSON, compressed with deflate-raw>
 //
-// The JSON is {"state": lab.state} and, for a scene, {"present": {"at": n, "deck": null for the one that comes with the
-// app, or the deck}}. A link comes from anywhere, so what is in it is checked value by value before it is used.
+// The JSON is {"state": lab.state, "fingerprint": of the model's weights} and, for a scene, {"present": {"at": n,
+// "deck": null for the one that comes with the app, or the deck}}. A link comes from anywhere, so what is in it is
+// checked value by value before it is used.
 
-import { LARGEST_SEED } from "./core.js";
+import { LARGEST_SEED } from "./state.js";
 import { STEP_NAMES, holds, isStepName, wholeChain } from "./steps.js";
 import { Tree } from "./tree.js";
 
-/** @import { State } from "./core.js" */
+/** @import { State } from "./state.js" */
 /** @import { Setting } from "./steps.js" */
 /** @import { TreeJSON, Way } from "./tree.js" */
 
@@ -66,7 +67,7 @@ async function collect(stream, most) {
 const through = (bytes, transform, most) => collect(new Blob([bytes]).stream().pipeThrough(transform), most);
 
 /** {"state", ...} to "#lab=...".
- *  @param {{ state: Partial<State> | Raw, present?: Raw }} payload */
+ *  @param {{ state: Partial<State> | Raw, fingerprint?: string, present?: Raw }} payload */
 export async function write(payload) {
   const json = JSON.stringify(payload);
   const bytes = new TextEncoder().encode(json);
@@ -76,7 +77,7 @@ export async function write(payload) {
 
 /** "#lab=..." to what was written. Rejects with a sentence.
  *  @param {string} hash
- *  @returns {Promise<{ state?: Raw, present?: Raw }>} */
+ *  @returns {Promise<{ state?: Raw, fingerprint?: unknown, present?: Raw }>} */
 export async function read(hash) {
   try {
     const [kind, data] = [hash[PREFIX.length], hash.slice(PREFIX.length + 1)];
@@ -194,6 +195,10 @@ const CHECKS = {
   color: isOneOf("probability", "rank", "entropy", "nothing"),
   speed: isNumber(0.01, 1000),
   tree: isTree,
+  selected: isWhole(-200_003, 20_000),
+  compared: isList(2, isWhole(0, 20_000)),
+  darts: isWhole(0, 20_000),
+  ran: isOneOf("", "race", "beams"),
   lanes: isList(12, isRecord), // read through lanesOf()
   beams: isBeams,
   ngram: isWhole(1, 20),

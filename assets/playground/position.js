@@ -7,16 +7,17 @@ import { button, field } from "../page/parts.js";
 import { visible } from "../page/visible.js";
 import { Distribution } from "./dist.js";
 import { wholeChain } from "./steps.js";
-import { NEXT } from "./story.js";
+import { NEXT, givenIndex } from "./story.js";
 
 /** @import { TroubleLine } from "../page/parts.js" */
 /** @import { Lab } from "./core.js" */
 /** @import { Story } from "./story.js" */
 /** @import { TextView } from "./text.js" */
-/** @import { TreeNode } from "./tree.js" */
+/** @import { Numbers } from "./tree.js" */
 
-/** What can be done at a position: take a token of the bars, fork there, force words in its place.
- *  @typedef {{ take: (id: number) => void, fork: () => void, force: (words: string) => void }} Acts */
+/** What can be done at a position: take a token of the bars, fork there (fresh: with another seed), force words in its
+ *  place.
+ *  @typedef {{ take: (id: number) => void, fork: (fresh: boolean) => void, force: (words: string) => void }} Acts */
 
 const PUT =
   "Any text: its tokens go here, and a new branch starts from there. Enter inserts it, Shift+Enter starts a new line.";
@@ -27,6 +28,7 @@ export class Position {
   missing = false; // what failed is the answer for a position
   title = h("h3", "where");
   how = h("p", "quiet how");
+  put = button("Put", "Put the text here", () => {});
   forced = field("Put this text here", { tag: "textarea", rows: 1, spellcheck: "false" }, PUT);
 
   /** @param {Lab} lab @param {Story} story @param {{ text: TextView, failed: TroubleLine } & Acts} parts */
@@ -36,14 +38,14 @@ export class Position {
     this.text = text;
     this.failed = failed;
     this.dist = new Distribution(lab, { take: acts.take });
-    this.forkButton = button(
-      "Fork here",
-      "Continue after this token with a new seed; the rest is kept as a branch",
-      acts.fork,
-    );
+    const forks = /** @type {const} */ ([
+      ["Fork here", "Continue after this token with a new seed; the rest is kept as a branch", true],
+      ["Fork, same darts", "The same with the same seed: change a setting, then write, to see what it changes", false],
+    ]);
+    this.forkButtons = forks.map(([label, words, fresh]) => button(label, words, () => acts.fork(fresh)));
     const then = "Restore the settings with which this token was sampled";
     this.thenButton = button("Use its settings", then, () => this.useSettings());
-    const buttons = h("div", "row acts", this.thenButton, this.forkButton, this.forcing(acts.force));
+    const buttons = h("div", "row acts", this.thenButton, ...this.forkButtons, this.forcing(acts.force));
     this.node = h("section", "lab-dist", h("div", "dist-head", this.title, buttons, this.how), this.dist.node);
     this.node.setAttribute("aria-label", "Distribution");
   }
@@ -51,13 +53,13 @@ export class Position {
   /** @param {Acts["force"]} force */
   forcing(force) {
     const { node, input } = this.forced;
-    const put = button("Put", "Put the text here", () => force(input.value));
+    this.put.addEventListener("click", () => force(input.value));
     input.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
       force(input.value);
     });
-    return h("span", "row put", node, put);
+    return h("span", "row put", node, this.put);
   }
 
   /** What is shown belongs to a position that is left. */
@@ -83,6 +85,7 @@ export class Position {
     this.selected = at;
     this.text.select(at);
     if (!this.story.ready) return;
+    this.lab.set({ selected: at });
     this.describe();
     this.wait();
     const mine = this.turn;
@@ -102,20 +105,26 @@ export class Position {
 
   describe() {
     const { story, selected } = this;
+    const i = givenIndex(selected);
     const next = selected === NEXT;
-    const node = next ? null : story.tree.nodes[selected];
-    const place = next ? story.tree.length() : story.tree.length(selected) - 1;
-    const token = node && story.about ? visible(story.about.vocabulary(node.id).bytes) : "";
-    this.title.replaceChildren(...(next ? ["Next token"] : [`Token ${number(place + 1)}: `, h("code", "", token)]));
+    const node = selected >= 0 ? story.tree.nodes[selected] : null;
+    const place = next ? story.tree.length() : i >= 0 ? i : story.tree.length(selected) - 1;
+    const id = i >= 0 ? story.promptIds[i] : node?.id;
+    const token = id !== undefined && story.about ? visible(story.about.vocabulary(id).bytes) : "";
+    const named = [`Token ${number(place + 1)}${i < 0 ? "" : " of the prompt"}: `, h("code", "", token)];
+    this.title.replaceChildren(...(next ? ["Next token"] : named));
     const way = story.wayOf(selected);
     const same = !way || JSON.stringify(way) === JSON.stringify(story.settings);
-    const before = Math.min(story.promptIds.length + place, story.about?.n_ctx ?? Infinity);
-    const where = `After ${number(before)} tokens of context`;
+    const before = i >= 0 ? i : Math.min(story.promptIds.length + place, story.about?.n_ctx ?? Infinity);
+    const where = `After ${number(before)} ${before === 1 ? "token" : "tokens"} of context`;
     const origin = same ? "" : `; sampled with different settings (seed ${way.seed})`;
     const hand = node && !way ? "; inserted by hand" : "";
-    this.how.textContent = `${where}${next ? ". Choose a bar to add its token" : ""}${given(node)}${origin}${hand}.`;
-    this.forkButton.disabled = next;
+    const hint = next ? ". Choose a bar to add its token" : i < 0 ? "" : ". The prompt is changed in its own field";
+    const numbers = i >= 0 ? story.given[i] : node?.numbers;
+    this.how.textContent = `${where}${hint}${given(numbers)}${origin}${hand}.`;
+    for (const fork of this.forkButtons) fork.disabled = !node;
     this.thenButton.disabled = same;
+    this.put.disabled = this.forced.input.disabled = i >= 0;
   }
 
   useSettings() {
@@ -125,9 +134,8 @@ export class Position {
 }
 
 /** What the model gave a token, where that is known.
- *  @param {TreeNode | null} node */
-function given(node) {
-  if (!node?.numbers) return "";
-  const { logprob, rank } = node.numbers;
-  return `. The model gave it ${percent(Math.exp(logprob))}, rank ${number(rank + 1)}`;
+ *  @param {Numbers | null | undefined} numbers */
+function given(numbers) {
+  if (!numbers) return "";
+  return `. The model gave it ${percent(Math.exp(numbers.logprob))}, rank ${number(numbers.rank + 1)}`;
 }

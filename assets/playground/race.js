@@ -6,11 +6,12 @@
 import { h } from "../page/dom.js";
 import { number } from "../page/numbers.js";
 import { button, legend } from "../page/parts.js";
-import { START, addPanel } from "./core.js";
+import { addPanel } from "./core.js";
+import { START } from "./state.js";
 import { LaneCard } from "./lanecard.js";
 import { MOST_LANES, lanesOf } from "./lanes.js";
 import { Seeds } from "./seeds.js";
-import { Job, setup } from "./setup.js";
+import { Job, LONGEST, setup } from "./setup.js";
 
 /** @import { Happened } from "../page/protocol.js" */
 /** @import { About, Change, Lab } from "./core.js" */
@@ -34,13 +35,14 @@ export class Race {
   constructor(container, lab) {
     this.lab = lab;
     this.job = new Job(lab, this.node, {
+      name: "race",
       label: "Start the race",
       title: "All lanes write at the same time",
       keeps: "The lanes keep their texts",
       stale: "The settings have changed since this was written.",
       work: (alive, prompt) => this.work(alive, prompt),
       progress: () => this.progress,
-      count: () => this.lab.state.length,
+      count: () => this.length,
       key: () => this.key(),
       ended: () => {
         this.measure();
@@ -50,7 +52,7 @@ export class Race {
     const scale = h("span", "race-scale", h("span", "quiet", "Probability "), legend("probability"));
     scale.title = "The color of a token: its probability in the model's own distribution";
     const seeds = new Seeds(lab, () => this.n);
-    this.node.append(setup(lab), ...this.job.nodes(scale), this.hints(), this.grid, this.foot());
+    this.node.append(setup(lab, "race"), ...this.job.nodes(scale), this.hints(), this.grid, this.foot());
     container.append(this.node, seeds.node);
     this.sync();
     lab.on((changed) => this.changed(changed));
@@ -84,6 +86,11 @@ export class Race {
     return this.lab.state.ngram === 3 ? 3 : 4;
   }
 
+  /** Of a lane: Write can be longer. */
+  get length() {
+    return Math.min(this.lab.state.length, LONGEST);
+  }
+
   /** The settings of a result: while they are what they were, the result stands. */
   key() {
     const { prompt, model, seed, length, stop } = this.lab.state;
@@ -92,8 +99,7 @@ export class Race {
 
   /** @param {Change[]} changed */
   changed(changed) {
-    if (changed.includes("lanes") && changed.includes("panel")) {
-      this.job.forget(); // another state altogether: a link, a scene, an example
+    if (changed.includes("restored")) {
       for (const card of this.cards) {
         card.clear();
         card.open(false);
@@ -163,8 +169,8 @@ export class Race {
     this.about = about;
     this.progress = "";
     this.point(-1);
-    const { length, stop } = this.lab.state;
-    await this.lab.run({ ids, lanes: lanesOf(this.lab.state), count: length, stop }, (events, seconds) => {
+    const { stop } = this.lab.state;
+    await this.lab.run({ ids, lanes: lanesOf(this.lab.state), count: this.length, stop }, (events, seconds) => {
       if (alive()) this.take(events, running, seconds);
       return alive();
     });
@@ -184,7 +190,8 @@ export class Race {
     }
     const counts = running.map((card) => card.tokens.length);
     const sum = counts.reduce((a, b) => a + b, 0);
-    this.progress = `${Math.max(0, ...counts)} tokens, ${number(sum / seconds, 1)} tokens/s in all lanes.`;
+    const shorter = this.lab.state.length > LONGEST ? ` Lanes end at ${number(LONGEST)} tokens.` : "";
+    this.progress = `${Math.max(0, ...counts)} tokens, ${number(sum / seconds, 1)} tokens/s in all lanes.${shorter}`;
     const following = running.filter((card) => card.atEnd);
     for (const card of running) card.draw(this.about);
     for (const card of following) card.text.scrollTop = card.text.scrollHeight;

@@ -5,13 +5,14 @@
 // Everything that comes from the state stands in the code as a Python literal, made by py(): nothing in a prompt, a
 // name or a link can become code.
 
-import { START } from "./core.js";
+import { START } from "./state.js";
 import { lanesOf } from "./lanes.js";
 import { wayOf } from "./link.js";
 import { WORDS, LOGITS, DRAWS, SEED } from "./toy.js";
 import { Tree } from "./tree.js";
 
-/** @import { Lab, State } from "./core.js" */
+/** @import { Lab } from "./core.js" */
+/** @import { State } from "./state.js" */
 /** @import { Way } from "./tree.js" */
 
 /** @typedef {number[] | (Way & { drawn: number })} TextPart ids put there by hand, or how many were drawn and how */

@@ -33,6 +33,7 @@ export class Stage {
   /** @type {Ranking} */
   ranking;
   removedMass = 0; // probability that the tokens removed here had in the stage before
+  ties = 0; // tokens removed here although as probable as one that was kept
 
   /** @param {StageName} name @param {Ranking} ranking @param {number} kept @param {Stage | null} before */
   constructor(name, ranking, kept, before) {
@@ -42,6 +43,8 @@ export class Stage {
     if (before && kept < before.kept) {
       for (let r = before.kept - 1; r >= kept; r--) this.removedMass += before.ranking.weights[r];
       this.removedMass /= before.sum;
+      const { logits } = ranking;
+      while (kept + this.ties < before.kept && logits[kept + this.ties] === logits[kept - 1]) this.ties += 1;
     }
     let [sum, moment] = [0, 0];
     for (let r = kept - 1; r >= 0; r--) {

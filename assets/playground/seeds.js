@@ -3,7 +3,7 @@
 import { h } from "../page/dom.js";
 import { logarithm, number, percent } from "../page/numbers.js";
 import { lanesOf, measure } from "./lanes.js";
-import { Job } from "./setup.js";
+import { Job, LONGEST } from "./setup.js";
 
 /** @import { Drawn, BeamsNow, BeamsAdvanced } from "../page/protocol.js" */
 /** @import { Lab } from "./core.js" */
@@ -55,7 +55,7 @@ export class Seeds {
       stale: "The settings have changed: this was measured before.",
       work: (alive, prompt) => this.work(alive, prompt),
       progress: () => `${this.races.length} of ${SEEDS} seeds.`,
-      count: () => lab.state.length,
+      count: () => Math.min(lab.state.length, LONGEST),
       key: () => this.key(),
       ended: () => {},
     });
@@ -72,7 +72,8 @@ export class Seeds {
   /** @param {() => boolean} alive @param {Prompt} prompt */
   async work(alive, { ids }) {
     const lanes = lanesOf(this.lab.state);
-    const { length: count, stop } = this.lab.state;
+    const { length, stop } = this.lab.state;
+    const count = Math.min(length, LONGEST);
     const n = this.repeat();
     this.races = [];
     for (let seed = 1; seed <= SEEDS && alive(); seed++) {

@@ -3,9 +3,10 @@
 
 import { h, messageOf, set } from "../page/dom.js";
 import { clamp, number, percent } from "../page/numbers.js";
-import { button, field, trouble } from "../page/parts.js";
+import { button, field, onCtrlEnter, trouble } from "../page/parts.js";
 import { visible } from "../page/visible.js";
-import { LARGEST_SEED, newSeed } from "./core.js";
+import { cardWords } from "./core.js";
+import { LARGEST_SEED, newSeed } from "./state.js";
 
 /** @import { About, Lab } from "./core.js" */
 
@@ -24,6 +25,7 @@ import { LARGEST_SEED, newSeed } from "./core.js";
  *    key: () => string,
  *    ended: (word: string) => void,
  *    count: () => number,
+ *    name?: "race" | "beams",
  *  }} Work */
 
 const END = "<|endoftext|>";
@@ -39,7 +41,7 @@ const END = "<|endoftext|>";
  *  @param {number} high */
 function whole(lab, key, label, title, low, high) {
   const { node, input } = field(label, { type: "number", min: low, max: high, step: 1, inputmode: "numeric" }, title);
-  const show = () => (input.value = String(lab.state[key]));
+  const show = () => (input.value = String(clamp(lab.state[key], low, high)));
   input.addEventListener("change", () => {
     const value = Math.round(Number(input.value));
     if (input.value.trim() && Number.isFinite(value)) lab.set({ [key]: clamp(value, low, high) });
@@ -75,6 +77,20 @@ function model(lab) {
   return node;
 }
 
+/** What the model is, as soon as the panel is seen.
+ *  @param {Lab} lab @param {string} panel */
+function card(lab, panel) {
+  const node = h("p", "quiet setup-card");
+  lab.on(async (changed) => {
+    if (!changed.some((key) => ["model", "models", "panel"].includes(key))) return;
+    const name = lab.state.model;
+    if (lab.state.panel !== panel || !lab.models.includes(name)) return;
+    const words = await lab.open().then(cardWords, () => ""); // what is wrong with it is said where it is started
+    if (name === lab.state.model) node.textContent = words;
+  });
+  return node;
+}
+
 /** @param {Lab} lab */
 function stop(lab) {
   const input = h("input", "");
@@ -88,16 +104,20 @@ function stop(lab) {
   return node;
 }
 
+export const LONGEST = 1000; // tokens in a lane
+
 /** The form; `extra` nodes stand between the model and the seed. `withLength`: the length is the shared one.
  *  @param {Lab} lab
+ *  @param {string} panel that it stands in
  *  @param {{ extra?: HTMLElement[], withLength?: boolean }} parts */
-export function setup(lab, { extra = [], withLength = true } = {}) {
+export function setup(lab, panel, { extra = [], withLength = true } = {}) {
   const seed = whole(lab, "seed", "Seed", "The same seed throws the same darts", 0, LARGEST_SEED);
   const other = button("New", "Another seed, drawn at random", () => lab.set({ seed: newSeed() }));
   other.setAttribute("aria-label", "New seed");
-  const length = withLength ? whole(lab, "length", "Length", "Tokens to write", 1, 1000) : null;
+  const most = `Tokens to write, at most ${number(LONGEST)} here`;
+  const length = withLength ? whole(lab, "length", "Length", most, 1, LONGEST) : null;
   const fields = h("div", "setup-fields", model(lab), ...extra, length, h("div", "setup-seed", seed, other), stop(lab));
-  return h("div", "setup", prompt(lab), fields);
+  return h("div", "setup", prompt(lab), fields, card(lab, panel));
 }
 
 // Something that is started, goes on, and can be stopped ------------------------------------------------------------
@@ -105,7 +125,8 @@ export function setup(lab, { extra = [], withLength = true } = {}) {
 /**
  * Its buttons, its line of words, its troubles. `root` gets data-state "idle" or "running"; work(alive, prompt) does
  * it, until alive() is false; progress() says how far it has come; key() is a string of all settings that its result
- * has; ended() is called when it is done or stopped; count() is how many tokens it writes at most.
+ * has; ended() is called when it is done or stopped; count() is how many tokens it writes at most; `name` is the panel
+ * whose result a link gives again.
  */
 export class Job {
   /** @type {object | null} what is under way */
@@ -127,7 +148,9 @@ export class Job {
     this.startButton = button(doing.label, doing.title, () => this.start(), "primary");
     this.stopButton = button("Stop", doing.keeps, () => this.stop());
     this.state("idle");
-    lab.on(() => {
+    onCtrlEnter(root, () => this.start());
+    lab.on((changed) => {
+      if (changed.includes("restored")) this.restored();
       if (!this.going) this.state("idle");
       this.tell();
       if (this.waits && lab.models.length) this.start();
@@ -164,6 +187,15 @@ export class Job {
   tell() {
     const stale = this.ran && !this.going && this.ran !== this.doing.key();
     this.status.textContent = stale ? this.doing.stale : this.said;
+    const { name } = this.doing;
+    if (name && stale && this.lab.state.ran === name) this.lab.set({ ran: "" });
+  }
+
+  /** Another state: what ran there runs again, if it is the panel that is seen. */
+  restored() {
+    const { ran, panel } = this.lab.state;
+    this.forget();
+    if (ran && ran === this.doing.name && ran === panel) this.start();
   }
 
   async start() {
@@ -206,6 +238,7 @@ export class Job {
     this.doing.ended(word);
     this.state("idle");
     this.say(word && this.line(word), true);
+    if (this.doing.name && word === "Done.") this.lab.set({ ran: this.doing.name });
   }
 
   /** @param {string} word */

@@ -6,8 +6,10 @@ import { button } from "../page/parts.js";
 import { extend } from "./core.js";
 import { isLink, read, write, clean } from "./link.js";
 import { receipt } from "./receipt.js";
+import { wayBack } from "./swap.js";
 
-/** @import { Lab, State } from "./core.js" */
+/** @import { Lab } from "./core.js" */
+/** @import { State } from "./state.js" */
 
 const PAUSE = 400; // ms between two changes of the address: browsers refuse too many
 const LONGEST = 60_000; // characters of an address that is kept current
@@ -29,12 +31,16 @@ if (isLink(location.hash)) openTab();
 /** @type {Partial<Record<keyof State, string>>} */
 const NAMES = { tree: "the branches", lanes: "the lanes", steps: "the steps", toy: "the nine words" };
 
-/** Take over a state from outside and say what of it was not usable.
+/** What is shared: the state, and which weights answered to the model's name.
+ *  @param {Lab} lab */
+const payloadOf = ({ state, fingerprints }) => ({ state, fingerprint: fingerprints.get(state.model) });
+
+/** Take over what was shared, and say what of it was not usable.
  *  @param {Lab} lab
- *  @param {unknown} raw
+ *  @param {{ state?: unknown, fingerprint?: unknown }} payload
  *  @param {string} what */
-function accept(lab, raw, what) {
-  const { state, wrong } = clean(raw);
+async function accept(lab, payload, what) {
+  const { state, wrong } = clean(payload.state);
   const asked = state.model;
   const missing = asked !== undefined && lab.models.length > 0 && !lab.models.includes(asked);
   const now = lab.models.includes(lab.state.model) ? lab.state.model : lab.models[0];
@@ -42,7 +48,9 @@ function accept(lab, raw, what) {
     state.model = now;
     delete state.tree; // its ids mean other words to another model
   }
+  const back = lab.state.tree.nodes.length ? wayBack(lab) : null;
   lab.restore(state);
+  /** @type {string[]} */
   const faults = [];
   if (missing)
     faults.push(
@@ -53,7 +61,26 @@ function accept(lab, raw, what) {
       `Parts of it could not be read and were reset: ${wrong.map((key) => NAMES[key] ?? key).join(", ")}.`,
     );
   }
-  lab.say(faults.length ? `${what} was opened. ${faults.join(" ")}` : "", ...(faults.length ? [lab.dismiss()] : []));
+  const say = () => {
+    if (!back && !faults.length) return lab.say();
+    lab.say(`${what} was opened. ${faults.join(" ")}`.trim(), ...(back ? [back] : []), lab.dismiss());
+  };
+  say();
+  if (missing || (await isSame(lab, payload.fingerprint))) return;
+  const { model } = lab.state;
+  faults.push(`Another model is called \u201c${model}\u201d here: texts and numbers differ from those shared.`);
+  say();
+}
+
+/** Whether the weights that answer to the model's name are those with this fingerprint, as far as known.
+ *  @param {Lab} lab
+ *  @param {unknown} made */
+async function isSame(lab, made) {
+  if (!made || !lab.models.includes(lab.state.model)) return true;
+  return lab.open().then(
+    ({ fingerprint }) => fingerprint === made,
+    () => true, // what is wrong with it is said where it is used
+  );
 }
 
 /** Open a link's part behind "#".
@@ -62,7 +89,7 @@ function accept(lab, raw, what) {
 async function open(lab, link) {
   try {
     const payload = await read(link);
-    if (payload.state) accept(lab, payload.state, "The link");
+    if (payload.state) accept(lab, payload, "The link");
     if (payload.present) await lab.present?.(payload.present);
   } catch (error) {
     lab.say(messageOf(error), lab.dismiss());
@@ -94,7 +121,7 @@ class Address {
   async write() {
     this.timer = undefined;
     const turn = ++this.turn;
-    const link = await write({ state: this.lab.state });
+    const link = await write(payloadOf(this.lab));
     if (turn !== this.turn || link.length > LONGEST || link === location.hash) return;
     history.replaceState(history.state, "", link);
   }
@@ -210,7 +237,7 @@ function receiptPart(lab) {
 
 /** @param {Lab} lab @param {() => void} close */
 function jsonPart(lab, close) {
-  const text = JSON.stringify({ state: lab.state }, null, 1);
+  const text = JSON.stringify(payloadOf(lab), null, 1);
   const node = code(text.length > SHOWN ? `${text.slice(0, SHOWN)}\n(the whole of it: Copy or Download)` : text);
   const save = button("Download", "Save as playground.json", () =>
     download("playground.json", text, "application/json"),
@@ -241,7 +268,7 @@ async function openFile(lab, file) {
     if (file.size > 4_000_000) throw new Error();
     const payload = JSON.parse(await file.text());
     if (typeof payload?.state !== "object" || payload.state === null) throw new Error();
-    accept(lab, payload.state, "The file");
+    accept(lab, payload, "The file");
   } catch {
     lab.say("This file can't be read: it must be a JSON file saved here with Share.", lab.dismiss());
   }
@@ -260,7 +287,7 @@ async function openSheet(lab, opener) {
     h("h2", "", "Share what is on screen"),
     button("Close", "Close this sheet (Escape)", close),
   );
-  sheet.append(head, linkPart(await write({ state: lab.state })), receiptPart(lab), jsonPart(lab, close));
+  sheet.append(head, linkPart(await write(payloadOf(lab))), receiptPart(lab), jsonPart(lab, close));
   lab.root.append(sheet);
   sheet.showModal();
 }

@@ -4,7 +4,8 @@ import { h } from "../page/dom.js";
 import { button } from "../page/parts.js";
 import { STEPS, holds, isOn } from "./steps.js";
 
-/** @import { Lab, State } from "./core.js" */
+/** @import { Lab } from "./core.js" */
+/** @import { State } from "./state.js" */
 /** @import { StepName } from "./steps.js" */
 
 /** @typedef {(name: StepName, by: number) => void} Move change the place of a step */

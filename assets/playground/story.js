@@ -23,7 +23,13 @@ import { Tree } from "./tree.js";
  *  }} View */
 /** @typedef {{ row: Float32Array, darts: Map<number, number> }} Row a row of logits, and its darts by seed */
 
+// Places: a node of the tree is one, and there are
 export const NEXT = -2; // the place behind the text
+const GIVEN = -3; // and below it: the tokens of the prompt
+/** The place of a token of the prompt, by its index. @param {number} i */
+export const givenAt = (i) => GIVEN - i;
+/** The index of a token of the prompt; -1 for other places. @param {number} at */
+export const givenIndex = (at) => (at <= GIVEN ? GIVEN - at : -1);
 const ROWS = 12; // kept
 const TEXTS = 20; // prompts whose branches are kept while the page is open
 
@@ -32,6 +38,8 @@ export class Story {
   about = null;
   /** @type {number[]} */
   promptIds = [];
+  /** @type {(Numbers | null)[]} what the model thinks of the prompt's tokens, the first one left out */
+  given = [];
   tree = new Tree();
   ready = false; // about and promptIds belong to the model and the prompt
   fault = ""; // a sentence where lab.state.tree could not be read
@@ -87,7 +95,7 @@ export class Story {
     this.rows = new Map();
     const [about, ids] = await Promise.all([this.lab.open(), this.lab.encode(this.lab.state.prompt)]);
     if (mine !== this.opening) return false;
-    [this.about, this.promptIds, this.ready] = [about, ids, true];
+    [this.about, this.promptIds, this.given, this.ready] = [about, ids, [], true];
     return true;
   }
 
@@ -106,12 +114,21 @@ export class Story {
   /** The settings a token was drawn with; null for the next one and for those put by hand.
    *  @param {number} at */
   wayOf(at) {
-    return at === NEXT || this.tree.nodes[at].way < 0 ? null : this.tree.ways[this.tree.nodes[at].way];
+    return at < 0 || this.tree.nodes[at].way < 0 ? null : this.tree.ways[this.tree.nodes[at].way];
   }
 
-  /** @param {number} at */
+  /** The node before a place; before a token of the prompt there is none, so it stands for itself.
+   *  @param {number} at */
   before(at) {
+    if (givenIndex(at) >= 0) return at;
     return at === NEXT ? this.tree.leaf : this.tree.nodes[at].parent;
+  }
+
+  /** Whether this place is on screen.
+   *  @param {number} at */
+  has(at) {
+    const i = givenIndex(at);
+    return i < 0 ? at === NEXT || this.tree.path().includes(at) : i > 0 && i < this.promptIds.length;
   }
 
   ids(leaf = this.tree.leaf) {
@@ -123,8 +140,9 @@ export class Story {
    *  @returns {Promise<View>} */
   async view(at) {
     const [before, seed] = [this.before(at), this.wayOf(at)?.seed ?? this.lab.state.seed];
-    const context = this.ids(before);
-    const chosen = at === NEXT ? null : this.tree.nodes[at].id;
+    const i = givenIndex(at);
+    const context = i < 0 ? this.ids(before) : this.promptIds.slice(0, i);
+    const chosen = i >= 0 ? this.promptIds[i] : at === NEXT ? null : this.tree.nodes[at].id;
     const [about, { row, u }] = await Promise.all([
       this.about ?? this.lab.open(),
       this.rowBehind(before, context, seed),
@@ -175,6 +193,7 @@ export class Story {
    *  are known. Where the server does not answer they stay unknown.
    *  @param {() => void} told */
   async score(told) {
+    await this.scoreGiven(told);
     const { tree, promptIds, lab } = this;
     const { nodes } = tree;
     for (const leaf of [tree.leaf, ...tree.branches().map((branch) => branch.leaf)]) {
@@ -191,6 +210,18 @@ export class Story {
         told();
       }
     }
+  }
+
+  /** The prompt's tokens, where the model sees all of them at once.
+   *  @param {() => void} told */
+  async scoreGiven(told) {
+    const { promptIds: ids, about, given, lab } = this;
+    if (given.length || ids.length < 2 || !about || ids.length > about.n_ctx) return;
+    const request = { model: lab.state.model, ids, first: 1 };
+    const { scores } = await lab.ask("score", request).catch(() => /** @type {Scores} */ ({ scores: [] }));
+    if (given !== this.given || given.length || !scores.length) return;
+    given.push(null, ...scores.map(([logprob, rank, entropy]) => ({ logprob, rank, entropy })));
+    told();
   }
 }
 

@@ -11,7 +11,7 @@ const AUTOPLAY = "One token after another, each with its distribution; you can m
 /** @param {Lab} lab
  *  @param {Record<"write" | "stop" | "one" | "autoplay" | "over", () => void>} acts */
 export function toolbar(lab, { write, stop, one, autoplay, over }) {
-  const writeButton = button("Write", "Continue from the end of the text", write, "primary");
+  const writeButton = button("Write", "Continue from the end of the text (Ctrl+Enter)", write, "primary");
   const stopButton = button("Stop", "Stop writing; the text is kept", stop);
   const oneButton = button("One token", "Add the token that the dart hits", one);
   const autoButton = button("Autoplay", AUTOPLAY, autoplay);
@@ -32,6 +32,7 @@ export function toolbar(lab, { write, stop, one, autoplay, over }) {
       stopButton.disabled = state === "idle";
       autoButton.setAttribute("aria-pressed", String(playing));
     },
+    focus: () => writeButton.focus(),
     update() {
       pace.value = String(lab.state.speed);
       words.textContent = `${number(lab.state.speed, 1)} tokens/s`;

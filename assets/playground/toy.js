@@ -11,8 +11,8 @@ import { addPanel } from "./core.js";
 import * as darts from "./darts.js";
 import { lastOf, trace } from "./sampler.js";
 
-/** @import { Lab, Toy } from "./core.js" */
-
+/** @import { Lab } from "./core.js" */
+/** @import { Toy } from "./state.js" */
 /** @typedef {ReturnType<typeof compute>} Result */
 /** @typedef {ReturnType<typeof wordRow>} WordRow */
 

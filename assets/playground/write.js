@@ -7,19 +7,27 @@
 // draw.
 
 import { h, messageOf } from "../page/dom.js";
-import { trouble } from "../page/parts.js";
+import { keep, kept } from "../page/keep.js";
+import { button, onCtrlEnter, trouble } from "../page/parts.js";
 import { Branches } from "./branches.js";
 import { controls } from "./controls.js";
-import { addPanel, newSeed } from "./core.js";
+import { addPanel } from "./core.js";
+import { newSeed } from "./state.js";
 import { figures } from "./figures.js";
 import { Position } from "./position.js";
 import { wholeChain } from "./steps.js";
-import { NEXT, Story } from "./story.js";
+import { NEXT, Story, givenIndex } from "./story.js";
 import { TextView } from "./text.js";
 import { toolbar } from "./toolbar.js";
 import { Writer } from "./writer.js";
 
 /** @import { Change, Lab } from "./core.js" */
+
+// What is claimed here is computed by a test: see assets/examples.json.
+const LOOK =
+  "press Write, then choose a word of the text. The bars show what else could have come there, and the dart, a " +
+  "random number, decides which. The stronger a word's color, the more probable the model found it; " +
+  "a few words were not its first choice.";
 
 export class Write {
   /** @type {(() => void) | null} what is to be done as soon as model and prompt have been read */
@@ -42,11 +50,15 @@ export class Write {
       text: this.text,
       failed: this.failed,
       take: (id) => this.take(id),
-      fork: () => this.fork(),
+      fork: (fresh) => this.fork(fresh),
       force: (words) => this.force(words),
     });
     this.figures = figures(lab, this.story);
-    this.branches = new Branches({ go: (leaf) => this.move(leaf), remove: (leaf) => this.remove(leaf) });
+    this.branches = new Branches({
+      go: (leaf) => this.move(leaf),
+      remove: (leaf) => this.remove(leaf),
+      compare: (compared) => lab.set({ compared }),
+    });
     this.writer = new Writer(this);
     this.toolbar = toolbar(lab, {
       write: () => this.writer.write(),
@@ -58,14 +70,17 @@ export class Write {
     this.root = this.frame();
     container.append(this.root);
     this.setState("idle");
-    this.update(/** @type {Change[]} */ (Object.keys(lab.state)));
+    this.update(["restored", .../** @type {Change[]} */ (Object.keys(lab.state))]);
     lab.on((changed) => this.update(changed));
   }
 
   frame() {
     const { controls: left, toolbar: top, failed, text, figures: facts, branches, position } = this;
-    const parts = [top.node, failed.node, text.node, facts.node, facts.seen, branches.node, position.node];
-    return h("div", "lab-write", h("div", "left", left.source, left.settings), h("div", "right", ...parts));
+    const parts = [hint(), top.node, failed.node, text.node, facts.node, facts.seen, branches.node, position.node];
+    const skip = button("Skip the settings", "Go to the button Write", () => top.focus(), "skip");
+    const root = h("div", "lab-write", h("div", "left", left.source, skip, left.settings), h("div", "right", ...parts));
+    onCtrlEnter(root, () => this.writer.write());
+    return root;
   }
 
   /** @param {"idle" | "waiting" | "writing"} state */
@@ -118,10 +133,11 @@ export class Write {
   /** Redraw everything, from the tree. */
   refresh() {
     const { story } = this;
-    this.text.show(this.lab.state.prompt, story.tree, story.about);
+    this.text.show(this.lab.state.prompt, story);
     this.showBranches();
     this.statistics();
-    this.position.choose(NEXT);
+    const { selected } = this.position;
+    this.position.choose(story.has(selected) ? selected : NEXT);
     story.score(() => this.scored());
   }
 
@@ -148,6 +164,13 @@ export class Write {
     this.controls.fold();
     this.failed.hide();
     this.setState("writing");
+    this.reveal();
+  }
+
+  /** On a small screen the text would begin below its edge. */
+  reveal() {
+    const { top, bottom } = this.text.node.getBoundingClientRect();
+    if (top < 0 || bottom > innerHeight) this.toolbar.node.scrollIntoView({ block: "start" });
   }
 
   ended() {
@@ -195,6 +218,7 @@ export class Write {
     const late = !this.writer.job && position.waits;
     const { view } = position.dist;
     if (!story.ready || late || view?.before !== story.before(at)) return; // the bars are of another one
+    if (givenIndex(at) >= 0) return; // the prompt is written in its own field
     this.stop();
     const path = story.tree.path();
     if (at !== NEXT && story.tree.nodes[at].id === id) position.choose(path[path.indexOf(at) + 1] ?? NEXT);
@@ -204,7 +228,7 @@ export class Write {
   /** @param {string} words */
   async force(words) {
     const { story, position } = this;
-    if (!story.ready || !words) return;
+    if (!story.ready || !words || givenIndex(position.selected) >= 0) return;
     this.stop();
     const { nodes } = story.tree;
     let node = story.before(position.selected);
@@ -219,10 +243,11 @@ export class Write {
     }
   }
 
-  fork() {
+  /** @param {boolean} fresh with another seed */
+  fork(fresh) {
     const leaf = this.position.selected;
     this.stop();
-    this.lab.set({ seed: newSeed() });
+    if (fresh) this.lab.set({ seed: newSeed() });
     this.move(leaf);
   }
 
@@ -237,7 +262,9 @@ export class Write {
     this.toolbar.update();
     if (changed.includes("color")) this.text.node.dataset.color = this.figures.color();
     if (changed.includes("models")) this.greeted = true;
-    if (story.follow(changed)) this.anotherText();
+    const restored = changed.includes("restored");
+    if (restored) this.branches.compared = [...lab.state.compared];
+    if (story.follow(changed)) this.anotherText(restored ? lab.state.selected : NEXT);
     if (this.waiting && this.greeted && lab.state.panel === "write") {
       this.waiting = false;
       this.load();
@@ -248,13 +275,26 @@ export class Write {
     }
   }
 
-  anotherText() {
+  /** @param {number} selected */
+  anotherText(selected) {
     this.writer.drop();
     this.wanted = null;
     this.setState("idle");
-    this.position.selected = NEXT;
+    this.position.selected = selected;
     this.waiting = true;
   }
+}
+
+/** What to look for, until a visitor has had enough of it. */
+function hint() {
+  const hide = () => {
+    keep("hint", "hidden");
+    node.hidden = true;
+  };
+  const node = h("p", "quiet first-hint", h("strong", "", "What to look for: "), LOOK, " ");
+  node.append(button("Hide", "Hide this hint in this browser", hide, "small"));
+  node.hidden = kept("hint") !== null;
+  return node;
 }
 
 addPanel({ name: "write", title: "Write", mount: (container, lab) => new Write(container, lab) });

@@ -1,11 +1,12 @@
 // A deck of scenes: {title, scenes: [{title, note, show, state, recorded}]}, from the server, a file, a link or the
 // page.
 
+import * as storage from "../page/keep.js";
 import { clean, isRecord, write } from "../playground/link.js";
 import { active } from "../playground/steps.js";
 import * as stage from "./stage.js";
 
-/** @import { State } from "../playground/core.js" */
+/** @import { State } from "../playground/state.js" */
 /** @import { Recording, Show } from "./recording.js" */
 
 /** One scene: the Playground's state, how it is drawn, and with what recording.
@@ -69,9 +70,31 @@ export async function fromFile(file) {
  *  @param {string} title
  *  @param {string} note */
 export function sceneOf(state, title, note) {
-  const scene = checkScene({ title, note, state });
+  const show = state.panel === "write" && state.tree.leaf < 0 ? "distribution" : stage.showOf(state);
+  const scene = checkScene({ title, note, state, show });
   scene.title ||= words(state.prompt, 60) || "Scene";
   return scene;
+}
+
+const KEPT = "deck";
+
+/** The same without recordings, which the model can give again.
+ *  @param {Deck} deck
+ *  @returns {Deck} */
+const bare = (deck) => ({ ...deck, scenes: deck.scenes.map(({ recorded, ...scene }) => scene) });
+
+/** Keep the deck in this browser, without its recordings where there is no room; whether that was possible.
+ *  @param {Deck} deck */
+export const keep = (deck) => [deck, bare(deck)].some((one) => storage.keep(KEPT, JSON.stringify(one)));
+
+/** The deck kept in this browser; null where there is none. */
+export function kept() {
+  try {
+    const text = storage.kept(KEPT);
+    return text === null ? null : check(JSON.parse(text));
+  } catch {
+    return null; // not what was kept
+  }
 }
 
 /** A link to a scene; `own`: the deck is not the one that comes with the app.
@@ -83,8 +106,7 @@ export async function link(deck, at, own) {
   if (!own) return write({ state, present: { at, deck: null } });
   const whole = await write({ state, present: { at, deck } });
   if (whole.length <= LONGEST_LINK) return whole;
-  const scenes = deck.scenes.map(({ recorded, ...scene }) => scene);
-  return write({ state, present: { at, deck: { ...deck, scenes } } });
+  return write({ state, present: { at, deck: bare(deck) } });
 }
 
 /** @param {Deck} deck */

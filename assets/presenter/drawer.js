@@ -5,20 +5,18 @@ import { button, field } from "../page/parts.js";
 import { download, address } from "../playground/share.js";
 import * as decks from "./deck.js";
 
-/** @import { Deck } from "./deck.js" */
 /** @import { Presenter } from "./present.js" */
+
+const KEPT = "This deck is kept in this browser.";
+const NOT_KEPT = "This deck is not kept in this browser. Save it as a file before you close or reload the page.";
 
 /** @typedef {(work: () => unknown) => Promise<void>} Attempt does it, and says what goes wrong */
 
-/** What can be done with the deck as a whole: {buttons, link, own(deck)}.
+/** What can be done with the deck as a whole: {buttons, link, show()}.
  *  @param {Presenter} presenter
  *  @param {HTMLElement} said
  *  @param {Attempt} attempt */
 function tools(presenter, said, attempt) {
-  /** @param {Deck} deck */
-  const own = (deck) => {
-    [presenter.deck, presenter.own] = [deck, true];
-  };
   const input = h("input", "");
   Object.assign(input, { type: "file", accept: ".json,application/json", hidden: true });
   input.addEventListener("change", () =>
@@ -26,7 +24,7 @@ function tools(presenter, said, attempt) {
       const file = input.files?.[0];
       input.value = "";
       if (!file) return;
-      own(await decks.fromFile(file));
+      presenter.use(await decks.fromFile(file));
       presenter.go(0);
     }),
   );
@@ -57,17 +55,21 @@ function tools(presenter, said, attempt) {
   );
   const remove = button("Remove this scene", "Remove this scene from the deck", () => {
     if (presenter.deck.scenes.length === 1) return void (said.textContent = "A deck needs at least one scene.");
-    own({ ...presenter.deck, scenes: presenter.deck.scenes.toSpliced(presenter.at, 1) });
+    presenter.use({ ...presenter.deck, scenes: presenter.deck.scenes.toSpliced(presenter.at, 1) });
     presenter.go(presenter.at);
   });
-  return { buttons: h("div", "row", open, save, share, standard, remove, input), link, own };
+  const mine = button("Your own deck", "The deck that you made or opened here last", () => {
+    presenter.mine();
+    presenter.go(0);
+  });
+  const show = () => (mine.hidden = presenter.own || decks.kept() === null);
+  return { buttons: h("div", "row", open, save, share, standard, mine, remove, input), link, show };
 }
 
 /** The form for a new scene.
  *  @param {Presenter} presenter
- *  @param {Attempt} attempt
- *  @param {(deck: Deck) => void} own */
-function adding(presenter, attempt, own) {
+ *  @param {Attempt} attempt */
+function adding(presenter, attempt) {
   const name = field("Title", { type: "text", maxlength: 200 });
   const note = field("Note", { tag: "textarea", maxlength: 4000 });
   const add = button(
@@ -77,7 +79,7 @@ function adding(presenter, attempt, own) {
       attempt(() => {
         const scene = decks.sceneOf(presenter.lab.state, name.input.value.trim(), note.input.value.trim());
         const scenes = presenter.deck.scenes.toSpliced(presenter.at + 1, 0, scene);
-        own({ ...presenter.deck, scenes });
+        presenter.use({ ...presenter.deck, scenes });
         name.input.value = note.input.value = "";
         presenter.go(presenter.at + 1);
       }),
@@ -102,8 +104,10 @@ export function drawer(presenter) {
     }
   }
 
-  const { buttons, link, own } = tools(presenter, said, attempt);
-  const node = h("aside", "present-drawer", title, list, buttons, link, said, adding(presenter, attempt, own));
+  const { buttons, link, show } = tools(presenter, said, attempt);
+  const where = h("p", "quiet");
+  const parts = [title, list, where, buttons, link, said, adding(presenter, attempt)];
+  const node = h("aside", "present-drawer", ...parts);
   node.hidden = true;
   node.setAttribute("aria-label", "Scenes");
 
@@ -119,6 +123,8 @@ export function drawer(presenter) {
     },
     draw() {
       title.textContent = presenter.deck.title;
+      where.textContent = presenter.own ? (presenter.kept ? KEPT : NOT_KEPT) : "";
+      show();
       link.hidden = true;
       said.textContent = "";
       const items = presenter.deck.scenes.map((scene, i) => {

@@ -2,14 +2,16 @@
 //
 //   const { data, turn } = await ask(lab, show, state);   // turn(steps, u): the data with other settings
 
-import { START } from "../playground/core.js";
+import { START } from "../playground/state.js";
 import { bar, dart } from "../playground/darts.js";
 import { lanesOf } from "../playground/lanes.js";
 import { lastOf, topRows, trace } from "../playground/sampler.js";
 import { active, isGreedy, obeyed } from "../playground/steps.js";
+import { Tree } from "../playground/tree.js";
 
 /** @import { Happened, Hypothesis, Lane, Questions } from "../page/protocol.js" */
-/** @import { About, Lab, State } from "../playground/core.js" */
+/** @import { About, Lab } from "../playground/core.js" */
+/** @import { State } from "../playground/state.js" */
 /** @import { Setting } from "../playground/steps.js" */
 /** @import { Stage } from "../playground/sampler.js" */
 /** @import { Distribution, DrawnToken, Path, Piece, Prompted, Recording, Show, StageShown } from "./recording.js" */
@@ -82,6 +84,25 @@ class Player {
       }));
     });
   }
+
+  /** A text that is there, by hand or drawn: what the model thinks of it.
+   *  @param {number[]} ids
+   *  @returns {Promise<DrawnToken[]>} */
+  async given(ids) {
+    const { model } = this.state;
+    const all = [...this.ids, ...ids];
+    /** @type {[logprob: number, rank: number, entropy: number][]} */
+    const known = [];
+    while (known.length < ids.length) {
+      const { scores } = await this.lab.ask("score", { model, ids: all, first: this.ids.length + known.length });
+      known.push(...scores);
+    }
+    const texts = this.lab.pieces(ids, this.about);
+    return known.map(([logprob, rank], i) => {
+      const token = { id: ids[i], text: texts[i], rank };
+      return { ...token, u: null, logprob, raw_logprob: logprob };
+    });
+  }
 }
 
 // The next token ------------------------------------------------------------------------------------------------------
@@ -141,8 +162,9 @@ async function nextToken(player) {
 /** @param {Player} player
  *  @returns {Promise<Answer>} */
 async function textOf(player) {
-  const { steps, greedy, length } = player.state;
-  const [tokens] = await player.drawn([{ name: "", steps, greedy }], length);
+  const { steps, greedy, length, tree } = player.state;
+  const ids = Tree.from(tree).ids();
+  const tokens = ids.length ? await player.given(ids) : (await player.drawn([{ name: "", steps, greedy }], length))[0];
   return { data: { ...player.data, tokens } };
 }
 

@@ -86,3 +86,16 @@ export function strip(hit, words) {
   node.dataset.hit = String(hit.id);
   return node;
 }
+
+/** Everything on the page that is not `node`, in it or around it, and can be reached now.
+ *  @param {HTMLElement} node */
+export function beside(node) {
+  /** @type {HTMLElement[]} */
+  const found = [];
+  for (let at = node; at.parentElement && at !== document.body; at = at.parentElement) {
+    for (const other of at.parentElement.children) {
+      if (other !== at && other instanceof HTMLElement && !other.inert) found.push(other);
+    }
+  }
+  return found;
+}

@@ -1,18 +1,23 @@
-// The presenter: one scene at a time in large type. Arrow keys or PageUp and PageDown turn, F fills the screen, Escape
-// leaves. A scene plays from its recording at once; what the model answers takes its place when the model is there.
+// The presenter: one scene at a time in large type; keys.js says which keys turn. A scene plays from its recording at
+// once; what the model answers takes its place when the model is there.
 
 import { h, messageOf, set } from "../page/dom.js";
 import { clamp } from "../page/numbers.js";
 import { button } from "../page/parts.js";
-import { START, extend } from "../playground/core.js";
+import { extend } from "../playground/core.js";
+import { START } from "../playground/state.js";
 import { clean } from "../playground/link.js";
 import { STEPS } from "../playground/steps.js";
+import { swap } from "../playground/swap.js";
 import * as decks from "./deck.js";
 import { drawer } from "./drawer.js";
+import { take } from "./keys.js";
 import * as live from "./live.js";
+import { beside } from "./parts.js";
 import * as stage from "./stage.js";
 
-/** @import { Lab, State } from "../playground/core.js" */
+/** @import { Lab } from "../playground/core.js" */
+/** @import { State } from "../playground/state.js" */
 /** @import { Deck } from "./deck.js" */
 /** @import { Answer } from "./live.js" */
 /** @import { Recording, Show } from "./recording.js" */
@@ -24,23 +29,11 @@ const SOURCES = {
 };
 const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-/** Everything on the page that is not `node`, in it or around it, and can be reached now.
- *  @param {HTMLElement} node */
-function beside(node) {
-  /** @type {HTMLElement[]} */
-  const found = [];
-  for (let at = node; at.parentElement && at !== document.body; at = at.parentElement) {
-    for (const other of at.parentElement.children) {
-      if (other !== at && other instanceof HTMLElement && !other.inert) found.push(other);
-    }
-  }
-  return found;
-}
-
 export class Presenter {
   /** @type {Deck} without scenes until it is first opened */
   deck = { title: "", scenes: [] };
   own = false;
+  kept = false; // in this browser, where it is the visitor's own
   at = 0;
   turns = 0;
   open = false;
@@ -61,13 +54,17 @@ export class Presenter {
   trouble = set(h("p", "present-trouble"), { role: "status" });
   count = h("span", "present-count");
   before = button("Back", "The previous scene (left arrow, PageUp)", () => this.go(this.at - 1));
-  after = button("Next", "The next scene (right arrow, PageDown)", () => this.go(this.at + 1), "primary");
+  after = button("Next", "The next scene (right arrow, PageDown, Space)", () => this.go(this.at + 1), "primary");
   again = button("Play again", "Play the scene again", () => this.show());
   now = button("Run it now", "Run the model now instead of the recording", () => this.ask());
   list = button("Scenes", "All scenes; open, save and link a deck", () => this.drawer.toggle());
 
   /** @param {KeyboardEvent} event */
-  keys = (event) => this.key(event);
+  keys = (event) => {
+    if (!take(this, event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
   node = h("div", "lab-present");
   drawer = drawer(this);
 
@@ -79,25 +76,14 @@ export class Presenter {
   }
 
   build() {
-    const take = button("Try it", "Open this scene in the Playground", () => this.take());
+    const tryIt = button("Try it", "Open this scene in the Playground", () => this.take());
     const full = button("Full screen", "Fill the screen (F)", () => this.fill());
     const leave = button("Leave", "Back to the Playground (Escape)", () => this.close());
     const head = h("header", "present-head", this.title, this.badge);
-    const foot = h(
-      "footer",
-      "present-foot",
-      this.before,
-      this.count,
-      this.after,
-      h("span", "present-gap"),
-      this.again,
-      this.now,
-      take,
-      this.list,
-      full,
-      leave,
-    );
+    const turning = [this.before, this.count, this.after, h("span", "present-gap")];
+    const foot = h("footer", "present-foot", ...turning, this.again, this.now, tryIt, this.list, full, leave);
     this.node.append(head, this.picture, this.sliders, this.trouble, this.note, foot, this.drawer.node);
+    this.node.addEventListener("pointerdown", () => (this.blank = false));
     set(this.node, { tabindex: -1, role: "dialog", "aria-modal": "true", "aria-label": "Presenter" });
   }
 
@@ -111,8 +97,9 @@ export class Presenter {
    *  @param {number} [at]
    *  @param {unknown} [deck] */
   async start(at = this.at, deck = undefined) {
-    if (deck) [this.deck, this.own] = [decks.check(deck), true];
-    if (deck === null || !this.deck.scenes.length) await this.standard();
+    if (deck) [this.deck, this.own, this.kept] = [decks.check(deck), true, false];
+    else if (deck === null) await this.standard();
+    else if (!this.deck.scenes.length && !this.mine()) await this.standard();
     if (!this.open) {
       this.open = true;
       this.lab.root.append(this.node);
@@ -130,9 +117,22 @@ export class Presenter {
     [this.deck, this.own] = [decks.check(deck), false];
   }
 
+  /** The deck that the visitor made here before; false where there is none. */
+  mine() {
+    const deck = decks.kept();
+    if (deck) [this.deck, this.own, this.kept] = [deck, true, true];
+    return deck !== null;
+  }
+
+  /** The visitor's own deck from now on.
+   *  @param {Deck} deck */
+  use(deck) {
+    [this.deck, this.own, this.kept] = [deck, true, decks.keep(deck)];
+  }
+
   close() {
     if (!this.open) return;
-    this.open = false;
+    this.open = this.blank = false;
     this.turns += 1; // what is still under way belongs to nothing any more
     if (document.fullscreenElement === this.node) document.exitFullscreen();
     document.removeEventListener("keydown", this.keys, true);
@@ -145,7 +145,7 @@ export class Presenter {
     const { state } = clean(this.scene.state);
     this.close();
     this.lab.address.touched = true;
-    this.lab.restore(state);
+    swap(this.lab, state, `The scene \u201c${this.scene.title}\u201d is open here.`);
   }
 
   async fill() {
@@ -157,23 +157,14 @@ export class Presenter {
     }
   }
 
-  /** @param {KeyboardEvent} event */
-  key(event) {
-    if (event.altKey || event.ctrlKey || event.metaKey) return;
-    const target = event.target instanceof Element ? event.target : null;
-    const typing = target?.matches('input:not([type="range"]):not([type="file"]), textarea, select');
-    const sliding = target?.matches('input[type="range"]');
-    /** @type {Record<string, number>} */
-    const turns = { PageDown: 1, PageUp: -1, ...(sliding ? {} : { ArrowRight: 1, ArrowLeft: -1 }) };
-    if (event.key === "Escape") this.drawer.open ? this.drawer.toggle() : this.close();
-    else if (typing) return;
-    else if (turns[event.key]) this.go(this.at + turns[event.key]);
-    else if (event.key.toLowerCase() === "f") this.fill();
-    else if (!sliding && event.key === "Home") this.go(0);
-    else if (!sliding && event.key === "End") this.go(this.deck.scenes.length - 1);
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
+  /** Nothing but an empty screen, so that a class looks up. */
+  get blank() {
+    return "blank" in this.node.dataset;
+  }
+
+  set blank(yes) {
+    if (yes) this.node.dataset.blank = "";
+    else delete this.node.dataset.blank;
   }
 
   // A scene -----------------------------------------------------------------------------------------------------------
@@ -257,7 +248,10 @@ export class Presenter {
       if (turn !== this.turns) return;
       this.live = answer;
       this.draw(answer.data, "live");
-      if (this.own) this.scene.recorded ??= answer.data; // so a deck that is saved plays without the model
+      if (this.own && !this.scene.recorded) {
+        this.scene.recorded = answer.data; // so a deck that is saved plays without the model
+        if (this.kept) this.use(this.deck);
+      }
       this.turnable(show, state, answer);
     } catch (error) {
       if (turn === this.turns) this.scene.recorded ? this.say(messageOf(error)) : this.fail(messageOf(error));
@@ -311,7 +305,7 @@ extend((lab) => {
   };
   const opener = button(
     "Present",
-    "Scenes in large type, for a class: arrow keys to navigate, F for full screen, Escape to leave",
+    "Scenes in large type, for a class: arrow keys or Space to turn, F for full screen, B to blank it, Escape to leave",
     () => open(),
   );
   const presenter = new Presenter(lab, opener);

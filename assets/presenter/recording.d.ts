@@ -1,7 +1,7 @@
 // What a scene has recorded, by what it shows: as gpt_demo/presenter/recordings.py records it and live.js asks for it. A
 // visitor's own file may hold anything else: then drawing throws, and the presenter says so.
 
-import type { Toy } from "../playground/core.js";
+import type { Toy } from "../playground/state.js";
 
 /** A token; `bytes` in hex where they are no whole characters. */
 export interface Piece { id: number; text: string; bytes?: string; }

@@ -13,7 +13,7 @@ import { STEPS, isStepName } from "../playground/steps.js";
 import { facts, list, nameOf, prompt, share, source, strip, table, text, token, twoBars } from "./parts.js";
 import { sizes, toy, training } from "./unasked.js";
 
-/** @import { State } from "../playground/core.js" */
+/** @import { State } from "../playground/state.js" */
 /** @import { Setting } from "../playground/steps.js" */
 /** @import { TableRow } from "./parts.js" */
 /** @import { DrawnToken, Path, Recording, Recordings, Show, StageShown } from "./recording.js" */

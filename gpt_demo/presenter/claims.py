@@ -217,6 +217,25 @@ def greedy_pruned(e: Evidence) -> bool:
     return all(tuple(path["ids"]) != greedy for path in e.recorded["best"])
 
 
+def greedy_beats(e: Evidence) -> bool:
+    """The greedy path is more probable than the best beam."""
+    return bool(e.recorded["beside"]["greedy"]["logprob"] > e.recorded["best"][0]["logprob"])
+
+
+def share_beginning(e: Evidence, at_least: float) -> bool:
+    """The hypotheses found have this share of the shortest one's tokens in common, from the first token on."""
+    paths = [path["ids"] for path in e.recorded["best"]]
+    shortest = min(map(len, paths))
+    common = next((i for i, ids in enumerate(zip(*paths, strict=False)) if len(set(ids)) > 1), shortest)
+    return common >= at_least * shortest
+
+
+def not_first(e: Evidence, at_least: float = 0.0, at_most: float = 1.0) -> bool:
+    """This share of the text's tokens was not the model's most probable one."""
+    ranks = [token["rank"] for token in e.recorded["tokens"]]
+    return bool(at_least <= sum(rank > 0 for rank in ranks) / len(ranks) <= at_most)
+
+
 def by_heart(e: Evidence, lane: str, at_least: float) -> bool:
     """Of the lane's n-grams of eight tokens, at least this share is in the sample story, word for word."""
     ids, story = list(e.lane(lane).ids), sample_story()
@@ -240,7 +259,7 @@ CLAIMS: dict[str, Callable[..., bool]] = {
     for f in (
         repeats, most_probable, least_probable, falling, luck_decides, within_spread, kept, removes,
         close_call, first_token, first_gains, negative_logits, softmax_holds, always_first, pieces, beats,
-        greedy_pruned, by_heart, loss_turns, grows,
+        greedy_pruned, greedy_beats, share_beginning, not_first, by_heart, loss_turns, grows,
     )
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ from gpt_demo.decoding.beams import BeamsAdvanced, Hypothesis, beam_search
 from gpt_demo.decoding.darts import dart, hit
 from gpt_demo.decoding.generate import token_texts
 from gpt_demo.decoding.race import Drawn, lane_of, race
+from gpt_demo.decoding.scores import token_scores
 from gpt_demo.decoding.transforms import Stage, trace
 from gpt_demo.decoding.window import next_logits
 from gpt_demo.errors import UserError
@@ -125,8 +126,32 @@ def _dart(player: Player, logits: Tensor, u: float, *, greedy: bool) -> Record:
 
 
 def record_text(player: Player) -> Record:
-    """The text generated after the prompt, each token with its dart and probability."""
-    return {**player.about, "tokens": _drawn(player, player.state)}
+    """The text after the prompt that the state holds, or else the one generated, each token with its probability."""
+    ids = _kept(player.state.get("tree"))
+    return {**player.about, "tokens": _given(player, ids) if ids else _drawn(player, player.state)}
+
+
+def _kept(tree: Any) -> list[int]:
+    """The ids that the Playground shows after the prompt, of its tree (assets/playground/tree.js)."""
+    ids: list[int] = []
+    at = tree["leaf"] if tree else -1
+    while at >= 0:
+        parent, id, _ = tree["nodes"][at]
+        if parent >= at:
+            raise UserError("The text of a scene is damaged: a token comes before the one it follows.")
+        ids.append(id)
+        at = parent
+    return ids[::-1]
+
+
+def _given(player: Player, ids: list[int]) -> list[Record]:
+    prompt, texts = player.prompt, token_texts(player.tokenizer, ids)
+    scores = token_scores(player.model, player.tokenizer.n_vocab, [*prompt, *ids], len(prompt))
+    return [
+        {"id": id, "text": text, "rank": score.rank, "u": None}
+        | dict.fromkeys(("logprob", "raw_logprob"), _round(score.logprob))
+        for id, text, score in zip(ids, texts, scores, strict=True)
+    ]
 
 
 def record_lanes(player: Player) -> Record:

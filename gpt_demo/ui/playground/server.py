@@ -23,6 +23,7 @@ from gpt_demo.events import Event
 from gpt_demo.model.gpt import GPT
 from gpt_demo.presenter.claims import read_examples
 from gpt_demo.presenter.scenes import default_deck
+from gpt_demo.store.folder import fingerprint
 from gpt_demo.text.tokenizer import Tokenizer
 from gpt_demo.ui.logs import note
 from gpt_demo.ui.playground.payload import card, row_payload, vocabulary_payload
@@ -83,6 +84,7 @@ class LabServer:
         return {
             "model": request["model"],
             "card": card(info),
+            "fingerprint": fingerprint(info.folder),
             "n_ctx": model.config.n_ctx,
             "n_vocab": tokenizer.n_vocab,
             "end_of_text": tokenizer.end_of_text,

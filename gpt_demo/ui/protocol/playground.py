@@ -118,6 +118,7 @@ class Opened(TypedDict):
 
     model: str
     card: str  # what it is, in a line
+    fingerprint: str  # of its weights: another model may have the same name
     n_ctx: int
     n_vocab: int
     end_of_text: int

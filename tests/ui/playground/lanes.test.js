@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { START } from "../../../assets/playground/core.js";
+import { START } from "../../../assets/playground/state.js";
 import { lanesOf, summary } from "../../../assets/playground/lanes.js";
 
 test("the lanes at the start are whole, with one beam search", () => {

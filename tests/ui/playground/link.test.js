@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { START } from "../../../assets/playground/core.js";
+import { START } from "../../../assets/playground/state.js";
 import { clean, isLink, isSteps, read, write } from "../../../assets/playground/link.js";
 
 const HOSTILE = "</script>\u0000\u202e \ud83e\uddd9 ${1} {{7*7}}";

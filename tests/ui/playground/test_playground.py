@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -580,6 +580,23 @@ def test_a_fork_goes_on_with_other_darts(lab: Playground) -> None:
     expect(lab.panel.locator(".branch-list li")).to_have_count(1 if more == first[5:] else 2)
 
 
+def test_a_fork_can_throw_the_same_darts(lab: Playground) -> None:
+    first = lab.write(8)
+    lab.text.get_by_role("option").nth(2).click()
+    lab.expect_position(len(lab.ids) + 2)
+    lab.press("Fork, same darts")
+    lab.expect_tokens(3)
+    expect(lab.panel.get_by_label("Seed", exact=True)).to_have_value("1")
+    lab.set_step("temperature", 3)
+    more = lab.write(5)
+    hot = drawn(
+        lab.model, lab.tokenizer, lab.ids + first[:3], 5,
+        steps=[{"name": "temperature", "value": 3}, {"name": "top_k", "value": 40}],
+    )  # fmt: skip
+    assert more == [token.id for token in hot]
+    assert more != first[3:]
+
+
 def test_the_tree_in_the_state_is_checked(lab: Playground) -> None:
     told = lab.page.evaluate(
         """() => TREE.then(({ Tree }) => {
@@ -635,6 +652,40 @@ def test_what_was_written_comes_back_with_the_state(lab: Playground) -> None:
     lab.page.evaluate("document.querySelector('.lab').lab.restore({ tree: { nodes: [[9]], ways: [], leaf: 3 } })")
     expect(lab.panel.get_by_role("alert").filter(has_text="damaged")).to_be_visible()
     lab.expect_tokens(0)
+
+
+def test_the_prompt_is_ranked_token_by_token(lab: Playground) -> None:
+    prompt = lab.panel.get_by_role("listbox", name="Tokens of the prompt")
+    tokens = prompt.get_by_role("option")
+    expect(tokens).to_have_count(len(lab.ids) - 1)  # nothing comes before the first
+    expect(tokens.first).to_have_attribute("data-p", re.compile(r"\d"))
+    scores = token_scores(lab.model, lab.tokenizer.n_vocab, lab.ids, 1)
+    shown = tokens.evaluate_all("all => all.map((one) => +one.dataset.p)")
+    assert shown == pytest.approx([math.exp(score.logprob) for score in scores], rel=1e-3)
+    tokens.nth(4).click()
+    lab.expect_position(5)
+    expect(lab.dist).to_have_attribute("data-chosen", str(lab.ids[5]))
+    expect(lab.panel.locator(".where")).to_contain_text("Token 6 of the prompt")
+    expect(lab.panel.locator(".how")).to_contain_text(f"rank {scores[4].rank + 1}")
+    prompt.press("ArrowRight")
+    lab.expect_position(6)
+    lab.bars.get_by_role("option").first.click()  # nothing is written into the prompt
+    lab.expect_tokens(0)
+    prompt.press("Escape")
+    lab.expect_position(len(lab.ids))
+
+
+def test_the_hint_is_there_until_it_is_hidden(new_visitor: Callable[[], Visitor], app: App) -> None:
+    page = new_visitor().open(app.url)
+    page.get_by_role("tab", name="Playground", exact=True).click()
+    hint = page.locator(".first-hint")
+    expect(hint).to_contain_text("What to look for")
+    hint.get_by_role("button", name="Hide").click()
+    expect(hint).to_be_hidden()
+    page.reload()
+    page.get_by_role("tab", name="Playground", exact=True).click()
+    expect(page.locator(".lab-dist")).to_have_attribute("aria-busy", "false")
+    expect(hint).to_be_hidden()
 
 
 # Prompts and models ---------------------------------------------------------------------------------------------------
@@ -756,6 +807,47 @@ def test_it_fits_a_telephone(lab: Playground) -> None:
     assert lab.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (640, 450)], ids=["telephone", "zoomed to 200 %"])
+def test_what_is_written_is_on_a_small_screen(lab: Playground, width: int, height: int) -> None:
+    lab.page.set_viewport_size({"width": width, "height": height})
+    lab.page.evaluate("window.scrollTo(0, 0)")
+    lab.write(40)
+    for part in (lab.panel.locator(".text"), lab.panel.get_by_role("button", name="Stop", exact=True)):
+        expect(part).to_be_in_viewport(ratio=1)
+
+
+def test_nothing_touches_on_the_narrowest_telephone(lab: Playground) -> None:
+    lab.page.set_viewport_size({"width": 320, "height": 600})
+    assert lab.page.evaluate("document.documentElement.scrollWidth") <= 320
+    box = lab.panel.get_by_role("region", name="What each step of the chain does")
+    box.focus()
+    expect(box).to_be_focused()
+    gap = """axis => {
+        const [zero, most] = [document.createRange(), document.createRange()];
+        zero.selectNode(axis.firstChild);
+        most.selectNodeContents(axis.lastChild);
+        return most.getBoundingClientRect().left - zero.getBoundingClientRect().right;
+    }"""
+    assert lab.panel.locator(".bar-head .axis").evaluate(gap) >= 4
+
+
+def test_control_enter_writes(lab: Playground) -> None:
+    lab.prompt.fill("Nell and Jory")
+    lab.page.keyboard.press("Control+Enter")
+    expect(lab.root).to_have_attribute("data-state", "idle")
+    expect(lab.root).not_to_have_attribute("data-tokens", "0")
+    assert lab.written() == [event.id for event in drawn(
+        lab.model, lab.tokenizer, lab.tokenizer.encode("Nell and Jory"), len(lab.written())
+    )]  # fmt: skip
+
+
+def test_the_settings_can_be_skipped(lab: Playground) -> None:
+    lab.prompt.focus()
+    lab.page.keyboard.press("Tab")
+    lab.page.keyboard.press("Enter")
+    expect(lab.panel.get_by_role("button", name="Write", exact=True)).to_be_focused()
+
+
 def test_everything_by_keyboard(lab: Playground) -> None:
     press = lab.page.keyboard.press
     lab.prompt.focus()
@@ -771,7 +863,7 @@ def test_everything_by_keyboard(lab: Playground) -> None:
     lab.expect_position(len(lab.ids) + 2)
     for _ in range(10):
         press("Tab")
-        if lab.page.evaluate("document.activeElement.getAttribute('role')") == "listbox":
+        if "Tokens written" in lab.page.evaluate("document.activeElement.ariaLabel ?? ''"):
             break
     expect(lab.text).to_be_focused()
     press("ArrowLeft")

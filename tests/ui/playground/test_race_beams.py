@@ -566,6 +566,37 @@ def test_beams_stop_early_or_when_told_to(app: App, page: Page) -> None:
     expect(root.locator(".beam-column")).to_have_count(grown)
 
 
+def test_a_tree_says_what_it_was_made_with(app: App, page: Page) -> None:
+    root = panel(page, "Beam search")
+    number(root, "Tokens", 8)
+    run(root)
+    done = root.locator(".job-status").inner_text()
+    number(root, "Seed", 77)  # the search throws no dart
+    expect(root.locator(".job-status")).to_have_text(done)
+    expect(root).to_contain_text("S was drawn with seed 1, temperature 0.8, top-k 40: the settings of Write.")
+    expect(root.locator(".beam-old")).to_be_empty()
+    slider = root.get_by_role("slider", name=re.compile("^Length penalty"))
+    slider.fill("2")
+    expect(root.locator(".beam-old")).to_contain_text("length penalty 1.0, now ranked under 2.0")
+    slider.fill("1")
+    expect(root.locator(".beam-old")).to_be_empty()
+
+
+def test_a_race_says_that_it_is_shorter_than_what_write_writes(page: Page) -> None:
+    root = panel(page, "Race")
+    page.evaluate("document.querySelector('.lab').lab.set({ length: 3000, stop: false })")
+    expect(root.get_by_label("Length", exact=True)).to_have_value("1000")
+    root.get_by_role("button", name="Start the race").click()
+    expect(root.locator(".job-status")).to_contain_text("Lanes end at 1,000 tokens.")
+    root.get_by_role("button", name="Stop").first.click()
+    expect(root).to_have_attribute("data-state", "idle")
+
+
+@pytest.mark.parametrize("name", ["Race", "Beam search"])
+def test_the_model_says_what_it_is(page: Page, name: str) -> None:
+    expect(panel(page, name).locator(".setup-card")).to_contain_text("257 tokens in its vocabulary, sees 64 at once.")
+
+
 # Both -----------------------------------------------------------------------------------------------------------------
 
 

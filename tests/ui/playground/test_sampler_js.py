@@ -38,7 +38,8 @@ globalThis.pack = (array) => {
 globalThis.load = (payload) => (globalThis.row = P.decodeRow(payload.data, payload.dtype, payload.shift));
 globalThis.traced = (ids, steps) => S.trace(row, ids, steps.map(([name, value]) => ({ name, value })));
 globalThis.told = (stages, all) => stages.map((s, i) => ({
-  name: s.name, kept: s.kept, removedMass: s.removedMass, renormalizer: s.renormalizer, entropy: s.entropy,
+  name: s.name, kept: s.kept, ties: s.ties, removedMass: s.removedMass, renormalizer: s.renormalizer,
+  entropy: s.entropy,
   perplexity: s.perplexity, order: all ? [...s.ranking.ids.subarray(0, s.kept)] : null,
   probabilities: all || i === stages.length - 1 ? pack(s.probabilities) : null,
 }));
@@ -412,3 +413,14 @@ def test_float32_is_the_row_itself() -> None:
 def test_a_row_that_is_no_distribution_gets_a_sentence(values: list[float]) -> None:
     with pytest.raises(UserError, match="so no token can be chosen"):
         row_payload(torch.tensor(values))
+
+
+def test_ties_that_a_cut_leaves_out_are_counted(js: Node) -> None:
+    for seed in range(6):
+        row = make_row("ties", 300, seed)
+        js.evaluate("(payload) => void load(payload)", row_payload(row))
+        for k in (1, 3, 20, 150):
+            ours = js.evaluate("([ids, steps]) => told(traced(ids, steps))", [[], [["top_k", k]]])
+            theirs = server_trace(row, [], [("top_k", k)])
+            assert [stage["ties"] for stage in ours] == [stage.ties for stage in theirs]
+    assert any(stage["ties"] for stage in ours)

@@ -294,6 +294,66 @@ def test_a_race_survives_its_link_and_its_receipt(new_visitor: Callable[[], Visi
     assert len(lanes) == 6
 
 
+def test_links_open_with_the_race_and_the_search_that_ran(new_visitor: Callable[[], Visitor], app: App) -> None:
+    page = opened(new_visitor(), app, "Race")
+    enter(page, Length="9")
+    press(page, "Start the race")
+    expect(page.locator(".race .job-status")).to_contain_text("Done.")
+    texts = page.locator(".race [data-ids]").evaluate_all("all => all.map((one) => one.dataset.ids)")
+    race = shared(page)["link"]
+    enter(page, Length="10")  # what is on the screen is not what the settings give
+    stale = shared(page)["link"]
+    page.get_by_role("tab", name="Beam search").click()
+    enter(page, Tokens="6")
+    press(page, "Start the search")
+    expect(page.locator(".beams .job-status")).to_contain_text("Done.")
+    best = page.locator(".beams").get_attribute("data-best") or ""
+    beams = shared(page)["link"]
+    other = new_visitor()
+    opened_race = other.open(race)
+    expect(opened_race.locator(".race .job-status")).to_contain_text("Done.")
+    assert opened_race.locator(".race [data-ids]").evaluate_all("all => all.map((one) => one.dataset.ids)") == texts
+    expect(other.open(beams).locator(".beams")).to_have_attribute("data-best", best)
+    opened_stale = other.open(stale)
+    expect(opened_stale.get_by_role("button", name="Start the race")).to_be_enabled()
+    expect(opened_stale.locator(".race .job-status")).to_be_empty()
+
+
+def test_a_link_carries_the_chosen_token_the_compared_branches_and_the_darts(
+    new_visitor: Callable[[], Visitor], app: App
+) -> None:
+    page = opened(new_visitor(), app)
+    enter(page, **{"Tokens to write": "6"})
+    press(page, "Write")
+    expect(page.locator(".lab-write[data-state=idle]")).not_to_have_attribute("data-tokens", "0")
+    tokens = page.get_by_role("listbox", name="Tokens written").get_by_role("option")
+    tokens.nth(1).click()
+    entry(page, "Put this text here").fill(" zebra")
+    press(page, "Put")
+    expect(page.locator(".branches")).to_have_attribute("data-count", "2")
+    for box in page.locator(".branches").get_by_role("checkbox").all():
+        box.check()
+    tokens.nth(0).click()
+    press(page, "Throw 1,000 darts")
+    seen = {name: page.locator(name).evaluate("node => ({ ...node.dataset })") for name in (".comparison", ".lab-dist")}
+    other = new_visitor().open(shared(page)["link"])
+    expect(other.locator(".lab-dist")).to_have_attribute("data-darts", "1000")
+    for name, data in seen.items():
+        for key in data.keys() & {"common", "position", "chosen", "hit", "darts"}:
+            expect(other.locator(name)).to_have_attribute(f"data-{key}", data[key])
+
+
+def test_another_model_of_the_same_name_is_said(visitor: Visitor, app: App) -> None:
+    page = opened(visitor, app)
+    expect(page.locator(".lab-dist")).to_have_attribute("aria-busy", "false")
+    own = shared(page)["link"].split("#")[1]
+    page.evaluate("part => { location.hash = part; }", own)
+    expect(page.locator(".lab-said")).to_be_empty()
+    strange = link(page, {"state": {"model": "little", "seed": 4}, "fingerprint": "0123456789ab"})
+    page.evaluate("part => { location.hash = part; }", strange)
+    expect(page.locator(".lab-said")).to_contain_text("Another model is called \u201clittle\u201d here")
+
+
 def test_a_beam_search_survives_its_link_and_its_receipt(new_visitor: Callable[[], Visitor], app: App) -> None:
     page = opened(new_visitor(), app, "Beam search")
     enter(page, Beams="3")

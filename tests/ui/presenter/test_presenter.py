@@ -17,6 +17,7 @@ from starter import HOSTILE, make_starter, own_deck
 from gpt_demo.decoding.darts import dart, hit
 from gpt_demo.decoding.transforms import chain, trace
 from gpt_demo.decoding.window import next_logits
+from gpt_demo.presenter.recordings import OF_A_MODEL, Player
 from gpt_demo.presenter.scenes import Sources, default_deck
 from gpt_demo.ui import scripts
 
@@ -49,6 +50,7 @@ def presented(visitor: Visitor, app: App, *, moving: bool = False, **size: int) 
     page.emulate_media(reduced_motion="no-preference" if moving else "reduce")
     page.get_by_role("tab", name="Playground", exact=True).click()
     expect(page.locator(".lab")).to_have_attribute("data-ready", "true")
+    page.evaluate("localStorage.removeItem('gpt-demo-deck')")  # of the test before
     press(page, "Present")
     at_scene(page, 1)
     return page
@@ -137,6 +139,45 @@ def test_keys_turn_and_leave(visitor: Visitor, app: App) -> None:
     assert page.locator("[inert]").count() == 0
     press(page, "Present")  # goes on where it was
     at_scene(page, 2)
+
+
+def test_space_turns_and_b_blanks(visitor: Visitor, app: App) -> None:
+    page = presented(visitor, app)
+    for key, n in [("Space", 2), ("Space", 3), ("Shift+Space", 2)]:
+        page.keyboard.press(key)
+        at_scene(page, n)
+    page.keyboard.press("b")
+    expect(presenter(page)).to_have_attribute("data-blank", "")
+    page.keyboard.press("ArrowRight")  # brings the scene back, and turns nothing
+    expect(presenter(page)).not_to_have_attribute("data-blank", "")
+    at_scene(page, 2)
+    page.get_by_role("button", name="Scenes", exact=True).focus()
+    page.keyboard.press("Space")  # presses the button
+    expect(page.get_by_role("complementary", name="Scenes")).to_be_visible()
+    at_scene(page, 2)
+
+
+def test_what_was_here_comes_back_after_a_scene_is_tried(visitor: Visitor, app: App) -> None:
+    page = visitor.open(app.url)
+    page.get_by_role("tab", name="Playground", exact=True).click()
+    panel = page.get_by_role("tabpanel", name="Write")
+    panel.get_by_label("Tokens to write").fill("6")
+    press(page, "Write")
+    expect(page.locator(".lab-write")).to_have_attribute("data-tokens", "6")
+    expect(page.locator(".lab-write")).to_have_attribute("data-state", "idle")
+    panel.get_by_label("Put this text here").fill("Nell")
+    press(page, "Put")
+    panel.get_by_role("listbox", name="Tokens written").get_by_role("option").nth(2).click()
+    press(page, "Fork here")
+    expect(page.locator(".branches")).to_have_attribute("data-count", "2")
+    before = page.evaluate("document.querySelector('.lab').lab.state")
+    press(page, "Present")
+    at_scene(page, 1)
+    press(page, "Try it")
+    assert page.evaluate("document.querySelector('.lab').lab.state.tree.nodes") == []
+    press(page, "Back to what was here")
+    expect(page.locator(".branches")).to_have_attribute("data-count", "2")
+    assert page.evaluate("document.querySelector('.lab').lab.state") == before
 
 
 def test_f_fills_the_screen(visitor: Visitor, app: App) -> None:
@@ -272,6 +313,56 @@ def test_scenes_are_added_linked_and_removed(new_visitor: Callable[[], Visitor],
     press(page, "Remove this scene")
     expect(page.locator(".present-count")).to_have_text("2 / 10")
     assert page.evaluate("window.hacked") is None
+
+
+def test_forced_tokens_go_into_the_scene(visitor: Visitor, app: App) -> None:
+    page = visitor.open(app.url)
+    page.evaluate("localStorage.removeItem('gpt-demo-deck')")
+    page.get_by_role("tab", name="Playground", exact=True).click()
+    panel = page.get_by_role("tabpanel", name="Write")
+    expect(page.locator(".lab-dist")).to_have_attribute("aria-busy", "false")
+    panel.get_by_label("Put this text here").fill(" zebras")
+    press(page, "Put")
+    expect(page.locator(".lab-write [data-by=hand]").first).to_be_visible()
+    shown = page.locator(".lab-write .text").inner_text()
+    press(page, "Present")
+    press(page, "Scenes")
+    press(page, "Add the Playground as a scene")
+    at_scene(page, 2)
+    expect(page.locator("p.stage-text")).to_have_text(shown)
+    scene = saved(page)["scenes"][1]
+    model, tokenizer = app.store.load(scene["state"]["model"])
+    same(scene["recorded"], OF_A_MODEL["text"](Player(model, tokenizer, scene["state"]["model"], scene["state"])))
+
+
+def test_an_own_deck_outlives_a_reload(new_visitor: Callable[[], Visitor], app: App) -> None:
+    page = presented(new_visitor(), app)
+    press(page, "Scenes")
+    press(page, "Remove this scene")
+    drawer = page.get_by_role("complementary", name="Scenes")
+    expect(drawer).to_contain_text("This deck is kept in this browser.")
+    page.reload()
+    page.get_by_role("tab", name="Playground", exact=True).click()
+    press(page, "Present")
+    at_scene(page, 1)
+    expect(page.locator(".present-count")).to_have_text("1 / 9")
+    press(page, "Scenes")
+    press(page, "The app's own deck")
+    expect(page.locator(".present-count")).to_have_text("1 / 10")
+    press(page, "Your own deck")
+    expect(page.locator(".present-count")).to_have_text("1 / 9")
+
+
+def test_a_browser_that_keeps_nothing_says_so(new_visitor: Callable[[], Visitor], app: App) -> None:
+    visitor = new_visitor()
+    visitor.context.add_init_script(
+        "Storage.prototype.setItem = function (key) { if (key.startsWith('gpt-demo-')) throw new Error('full'); }"
+    )
+    page = presented(visitor, app)
+    press(page, "Scenes")
+    press(page, "Remove this scene")
+    expect(page.get_by_role("complementary", name="Scenes")).to_contain_text("This deck is not kept in this browser.")
+    expect(page.locator(".present-count")).to_have_text("1 / 9")
 
 
 def test_a_link_to_a_scene_of_the_apps_deck(new_visitor: Callable[[], Visitor], app: App) -> None:
