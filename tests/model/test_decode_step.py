@@ -66,7 +66,7 @@ def fast(compiled: Background, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("B", [1, 6])
-@pytest.mark.parametrize(("out", "width"), [(1, 16), (9, 48), (257, 64)])
+@pytest.mark.parametrize(("out", "width"), [(1, 16), (9, 48), (257, 64), (5, 272)])
 @pytest.mark.parametrize("dtype", list(NAMES), ids=str)
 def test_a_product_is_torchs(compiled: Background, dtype: torch.dtype, out: int, width: int, B: int) -> None:
     product, draw = compiled.get(), torch.Generator().manual_seed(0)
