@@ -151,12 +151,12 @@ class Fetches:
         return next((name for name in self.services.downloads.running() if self.model(name)), None)
 
     def shown(self, chosen: str | None, token: str | None) -> str | None:
-        """The download that is looked at: what is going on, else that of the chosen model, else one that failed; what
-        is over is shown to those who asked for it, until they dismiss it."""
+        """The download that is looked at: what is going on, else that of the chosen model, else one that failed or came
+        from the Hub; what is over is shown to those who asked for it, until they dismiss it."""
         mine = [name for name, visitors in self.cards.items() if owner(token) in visitors]
         jobs = {name: job for name in mine if (job := self.job(name))}
-        failed = (name for name, job in jobs.items() if _state(job) == "failed")
-        return self.going_on() or (chosen if chosen in jobs else next(failed, None))
+        others = (name for name, job in jobs.items() if _state(job) == "failed" or name in self.repos)
+        return self.going_on() or (chosen if chosen in jobs else next(others, None))
 
     def labels(self) -> dict[str, str]:
         """What the table says of a model that is being downloaded, or was for a while."""

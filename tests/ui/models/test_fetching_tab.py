@@ -165,7 +165,7 @@ def test_any_gpt2_of_the_hub_by_its_id(
     with HubServer({"somebody/tales": tmp_path / "repo"}) as hub:
         hub.replaces_the_hub(monkeypatch, tmp_path / "cache")
         page = open_models(visitor, app)
-        press(page, "Any GPT-2 from the Hugging Face Hub")
+        page.get_by_role("button", name="Any GPT-2 from the Hugging Face Hub").click()
         page.locator("#model-repo").get_by_role("textbox").fill("somebody/tales")
         press(page, "Download it")
         expect_download(page, "done")

@@ -320,6 +320,9 @@ def test_a_model_of_the_hub_is_asked_for_by_its_id(services: Services, public: S
     assert fetches.shown(None, ONE) == "distilgpt2"
     with pytest.raises(UserError, match="distilgpt2 is being downloaded; one at a time"):
         fetches.start("gpt2-124M", "openai", ONE)
+    slow.go_on.set()
+    wait(services, "distilgpt2")
+    assert fetches.shown("gpt2-124M", ONE) == "distilgpt2", "nobody could choose it before"
     with pytest.raises(UserError, match="only the GPT-2 sizes"):
         Fetches(public).start_repository("distilbert/distilgpt2", ONE)
 
