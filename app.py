@@ -13,7 +13,7 @@ from gpt_demo.memory import keep_freed_memory
 from gpt_demo.paths import check_home, data_home
 from gpt_demo.runs.runs import Runs
 from gpt_demo.store.store import ModelStore
-from gpt_demo.ui import build_app, is_public, launch_options, said_at_start
+from gpt_demo.ui import build_app, check_port, is_public, launch_options, said_at_start
 from gpt_demo.ui.logs import write_to_stderr
 from gpt_demo.ui.sweeping import PRIVATE, PUBLIC, Sweeper
 from gpt_demo.ui.visitors import trust_proxy_of_space
@@ -23,10 +23,11 @@ def main() -> int:
     """Serve until Ctrl-C or SIGTERM, then save the runs. The exit code."""
     try:
         check_home()
+        port = check_port()
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    if said := said_at_start():
+    for said in filter(None, (said_at_start(), port)):
         print(said)
     trust_proxy_of_space()
     write_to_stderr()

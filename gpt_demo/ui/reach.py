@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
+from gpt_demo.errors import UserError
+
+USUAL_PORT = 7860  # Gradio's
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -27,6 +31,35 @@ def why_public() -> str:
 
 def listens_on_loopback() -> bool:
     return os.environ.get("GRADIO_SERVER_NAME", "").strip("[]") in ("", *LOOPBACK)
+
+
+def chosen_port() -> int | None:
+    """The port that GRADIO_SERVER_PORT names; None: Gradio takes the first free one from USUAL_PORT on."""
+    said = os.environ.get("GRADIO_SERVER_PORT", "")
+    return int(said) if said.isdecimal() else None
+
+
+def is_taken(port: int) -> bool:
+    """Whether a program listens on this port of this machine."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def check_port() -> str:
+    """What to say where another program has the usual port. Raises UserError where it has the chosen one."""
+    port = chosen_port()
+    if port is not None and is_taken(port):
+        raise UserError(
+            f"Port {port} is taken by another program, maybe this app in another window. End that one, or set "
+            "GRADIO_SERVER_PORT to another port."
+        )
+    if port is None and is_taken(USUAL_PORT):
+        return (
+            f"Port {USUAL_PORT} is taken by another program, maybe this app in another window. "
+            "The page gets the next free port:"
+        )
+    return ""
 
 
 def said_at_start() -> str:

@@ -62,10 +62,18 @@ def route() -> Route:
     return Route(f"/{folder()}/{{name:path}}", answer)
 
 
+# Everything is asked for relative to the page's folder. Behind a proxy a visitor may have come to it without the final
+# slash: then it would all be asked for one folder above.
+SLASH = """<script>
+if (!location.pathname.endsWith("/"))
+  location.replace(location.pathname + "/" + location.search + location.hash);
+</script>"""
+
+
 def tags() -> str:
     """For the page's head: the entry, and all that it imports, so that the browser asks for everything at once."""
     hints = (f'<link rel="modulepreload" href="{folder()}/{name}">' for name in scripts() if name != "main.js")
-    return "\n".join([STORAGE, *hints, f'<script type="module" src="{folder()}/main.js"></script>'])
+    return "\n".join([SLASH, STORAGE, *hints, f'<script type="module" src="{folder()}/main.js"></script>'])
 
 
 def module(name: str = "main.js") -> str:

@@ -199,6 +199,9 @@ def test_the_tokenizers_vocabulary_counts_on_a_public_server(tmp_path: Path, mon
     try:
         with pytest.raises(AppError, match=r"This model has 1\.6 million parameters"):
             call(client, "train", text=sample_story(), preset="steps")
+        for endpoint in ("generate", "next_token_distribution"):
+            with pytest.raises(AppError, match=r"This prompt has 20,001 characters; this public server reads"):
+                call(client, endpoint, prompt="x" * 20_001)
     finally:
         client.close()
         app.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +15,8 @@ from browser import App, start_app
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from gpt_demo.ui import is_public, logs, reach, said_at_start
+from gpt_demo.errors import UserError
+from gpt_demo.ui import check_port, is_public, logs, reach, said_at_start
 from gpt_demo.ui.door import Door, Rules
 from gpt_demo.ui.logs import noted
 
@@ -218,3 +220,20 @@ def test_a_server_that_others_can_reach_is_public(
     assert ("may do everything" in said_at_start()) == bool(why)
     monkeypatch.setenv("GPT_DEMO_PUBLIC", "1")
     assert is_public()
+
+
+def test_a_port_that_is_taken_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradio took the next one in silence, or ended with a traceback."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        monkeypatch.setattr(reach, "USUAL_PORT", taken)
+        monkeypatch.delenv("GRADIO_SERVER_PORT", raising=False)
+        assert f"Port {taken} is taken by another program" in check_port()
+        monkeypatch.setenv("GRADIO_SERVER_PORT", str(taken))
+        with pytest.raises(UserError, match=f"Port {taken} is taken .* set GRADIO_SERVER_PORT to another"):
+            check_port()
+    assert check_port() == ""
+    monkeypatch.delenv("GRADIO_SERVER_PORT")
+    assert check_port() == ""
