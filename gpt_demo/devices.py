@@ -23,6 +23,15 @@ def pick_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def writing_device() -> torch.device:
+    """Where loaded models write and are compared: a CUDA card if there is one, else the CPU.
+
+    Not on Apple's MPS: scores and draws are computed in float64, which it lacks.
+    """
+    device = pick_device()
+    return device if device.type == "cuda" else torch.device("cpu")
+
+
 def bf16_is_fast(device_type: str) -> bool:
     """Whether matrix products in bf16 are much faster than in fp32: by what the processor says it has.
 
@@ -76,6 +85,14 @@ def available_memory(cgroup: Path = CGROUP) -> int:
             cached = int(stat["active_file"]) + int(stat["inactive_file"])  # file cache, freed on demand
             free = min(free, int((files / limit).read_text()) - int((files / used).read_text()) + cached)
     return max(0, free)
+
+
+def device_memory(device: torch.device) -> tuple[int, int]:
+    """Bytes free and in all: of the card's own memory, or of this machine's."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return int(free), int(total)
+    return available_memory(), total_memory()
 
 
 def used_memory() -> int:

@@ -12,7 +12,16 @@ import pytest
 import torch
 
 from gpt_demo import devices
-from gpt_demo.devices import autocast, available_memory, bf16_is_fast, pick_device, resolve_precision, used_memory
+from gpt_demo.devices import (
+    autocast,
+    available_memory,
+    bf16_is_fast,
+    device_memory,
+    pick_device,
+    resolve_precision,
+    used_memory,
+    writing_device,
+)
 from gpt_demo.errors import UserError
 
 CPU = torch.device("cpu")
@@ -33,6 +42,7 @@ def test_the_fastest_device_is_picked(monkeypatch: pytest.MonkeyPatch, cuda: boo
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert pick_device() == torch.device(chosen)
+    assert writing_device() == torch.device("cuda" if cuda else "cpu")
 
 
 @pytest.mark.parametrize("avx512_bf16", [False, True])
@@ -121,3 +131,10 @@ def test_without_a_container_the_machine_counts(tmp_path: Path) -> None:
     free = psutil.virtual_memory().available
     assert available_memory(tmp_path / "none") == pytest.approx(free, abs=1 << 30)
     assert available_memory(tmp_path) == pytest.approx(free, abs=1 << 30)
+
+
+def test_a_cards_memory_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 8))
+    assert device_memory(torch.device("cuda")) == (5, 8)
+    free, total = device_memory(CPU)
+    assert 8 < free <= total

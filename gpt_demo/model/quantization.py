@@ -53,15 +53,16 @@ class Int8Embedding(nn.Module):
 
     def __init__(self, rows: Int8Linear) -> None:
         super().__init__()
-        self.register_buffer("weight", rows.weight)
-        self.register_buffer("scale", rows.scale)
+        self.rows = rows
 
-    weight: Tensor  # (V, C) int8
-    scale: Tensor  # (V,)
+    @property
+    def weight(self) -> Tensor:
+        """(V, C) int8."""
+        return self.rows.weight
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids (...) -> (..., C)."""
-        return self.weight[ids] * self.scale[ids].unsqueeze(-1)
+        return self.rows.weight[ids] * self.rows.scale[ids].unsqueeze(-1)
 
 
 def check_precision(precision: str) -> None:

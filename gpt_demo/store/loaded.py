@@ -8,7 +8,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt_demo.devices import available_memory
+import torch
+
+from gpt_demo.devices import device_memory
 from gpt_demo.errors import UserError
 from gpt_demo.format import size
 from gpt_demo.memory import give_back_memory
@@ -48,8 +50,9 @@ class Loaded:
 class LoadedModels:
     """What is in memory, within a budget of bytes. Safe to use from several threads."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, device: torch.device) -> None:
         self.budget = budget
+        self.device = device
         self._loaded: OrderedDict[Key, Loaded] = OrderedDict()  # the one used last at the end
         self._unloaded: list[weakref.ref[GPT]] = []  # models that may still be generating
         self._lock = threading.Lock()
@@ -75,7 +78,7 @@ class LoadedModels:
         self._sweep()
         with self._lock:
             held = sum(one.bytes for one in self._loaded.values() if not one.mapped)
-        return min(self.budget, available_memory() + held)
+        return min(self.budget, device_memory(self.device)[0] + held)
 
     def make_room(self, name: str, config: GPTConfig, precision: str) -> int:
         """Unload the least recently used models until this one fits; the bytes it needs.

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gpt_demo.devices import total_memory
+from gpt_demo.devices import device_memory, writing_device
 from gpt_demo.errors import UserError
 from gpt_demo.model.gpt import GPT, GPT2_SIZES, GPTConfig
 from gpt_demo.paths import ASSETS
@@ -64,17 +64,25 @@ class ModelStore:
     """
 
     def __init__(
-        self, home: Path, starter: Path | None = ASSETS / STARTER, *, see_all: bool = False, budget: int | None = None
+        self,
+        home: Path,
+        starter: Path | None = ASSETS / STARTER,
+        *,
+        see_all: bool = False,
+        budget: int | None = None,
+        device: torch.device | None = None,
     ) -> None:
         """`starter`: the folder of the first model that comes with the app; the others are next to it.
 
-        `budget`: bytes for all models in memory, by default 60 % of the machine's memory.
+        `budget`: bytes for all models in memory, by default 60 % of the device's memory. `device`: where they are, by
+        default a CUDA card or else the CPU.
         """
         self.home = home
         folders = {name: starter.with_name(name) for name in SHIPPED} if starter else {}
         self._shipped = {name: path for name, path in folders.items() if (path / "config.json").exists()}
         self._see_all = see_all
-        self.memory = LoadedModels(budget if budget is not None else total_memory() * 6 // 10)
+        device = device or writing_device()
+        self.memory = LoadedModels(budget if budget is not None else device_memory(device)[1] * 6 // 10, device)
         self._loading = threading.Lock()
         self._saving = threading.Lock()
         for old in (home / "models").glob(".*.old"):
@@ -140,8 +148,10 @@ class ModelStore:
             loaded = self.memory.get(key)
             if loaded is None:
                 needed = self.memory.make_room(info.name, info.config, precision)
-                mapped = precision == "fp32" and info.bytes >= MAPPED_FROM
-                loaded = Loaded(*load_model(info.folder, precision), needed, mapped)
+                on_cpu = self.memory.device.type == "cpu"
+                mapped = on_cpu and precision == "fp32" and info.bytes >= MAPPED_FROM
+                model, tokenizer = load_model(info.folder, precision)
+                loaded = Loaded(model.to(self.memory.device), tokenizer, needed, mapped)
                 self.memory.put(key, loaded)
             return loaded.model, loaded.tokenizer
 

@@ -130,6 +130,12 @@ def test_small_models_write_and_are_measured(tiny: Any, shape: dict[str, Any], p
     assert cache.length == 3
 
 
+def test_a_tied_head_stays_tied_on_another_device(tiny: Any) -> None:
+    model = lower_precision(tiny(), "int8").to("meta")
+    assert model.lm_head.weight is model.wte.weight
+    assert model.wte.weight.is_meta
+
+
 def test_lowering_twice_is_lowering_once(tiny: Any) -> None:
     once = lower_precision(tiny(), "int8")
     before = logits(once)

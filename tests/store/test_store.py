@@ -500,3 +500,19 @@ def test_a_load_in_less_precision_gives_back_what_it_frees(
 def test_memory_said_bounds_what_was_measured(size: str, precision: str, taken: int) -> None:
     """MB held after a full context and some tokens, measured in a process that keeps freed memory."""
     assert taken <= memory_needed(GPT2_SIZES[size], precision) / 1e6 <= 1.15 * taken
+
+
+def test_models_are_loaded_to_the_device_and_fit_into_its_memory(
+    tmp_path: Path, model: GPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No card is at hand here: the device without memory shows where a model goes."""
+    here = ModelStore(tmp_path, starter=None, device=torch.device("cpu"))
+    save(here, "one", model)
+    assert here.load("one")[0].device == torch.device("cpu")
+    for precision in ("fp32", "bf16", "int8"):
+        store = ModelStore(tmp_path, starter=None, device=torch.device("meta"))
+        loaded, _ = store.load("one", precision=precision)
+        assert {t.device.type for t in (*loaded.parameters(), *loaded.buffers())} == {"meta"}
+    monkeypatch.setattr("gpt_demo.store.loaded.device_memory", lambda device: (10, 20))
+    with pytest.raises(UserError, match=r"0\.0 MB are available"):
+        ModelStore(tmp_path, starter=None, device=torch.device("meta")).load("one")
