@@ -270,7 +270,9 @@ class ModelsTab:
         for _ in export_model(self.services.store, info.name, folder, owner(token), form):
             pass
         files = list(folder.iterdir())
-        return files[0] if len(files) == 1 else zip_folder(folder, target / f"{info.name}-{form}")
+        if len(files) == 1:
+            return files[0].rename(target / files[0].name)  # "files" is removed
+        return zip_folder(folder, target / f"{info.name}-{form}")
 
 
 def _said(work: Any, *values: Any) -> None:
