@@ -136,7 +136,7 @@ PRESETS: dict[str, RunConfig] = {
     "quick": RunConfig(
         DataConfig(),
         GPTConfig(n_vocab=1024, n_ctx=128, n_embd=192, n_head=6, n_layer=4, dropout=0.0),
-        TrainConfig(patience=3),
+        TrainConfig(eval_interval=25, patience=3),  # it overfits a short text after some 100 steps, and ends soon after
     ),
     # The run that the book's chapter prints, figure by figure.
     "book": RunConfig(

@@ -121,7 +121,7 @@ def losing() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and not re.search("gloo|[Cc]onnection", str(error)):
+        if not re.search("gloo|nccl|connection", f"{type(error).__name__} {error}", re.IGNORECASE):
             raise
         raise ProcessLost(
             "Another process of this run has ended, so the run ended too; its state is saved. To continue, start it "
@@ -149,7 +149,7 @@ def processes() -> Iterator[Alone]:
 
     On the CPU they exchange through gloo, on NVIDIA's GPUs (one for each process) through NCCL.
     """
-    if not dist.is_torchelastic_launched():
+    if not dist.is_available() or not dist.is_torchelastic_launched():
         yield ALONE
         return
     if torch.cuda.is_available():

@@ -74,7 +74,7 @@ def test_all_on_request() -> None:
 
 
 def test_batches_hold_many_windows() -> None:
-    sizes = [len(x) for x, _ in planned(QUICK.train).batches(LONG.val)]
+    sizes = [len(x) for x, _ in planned(replace(QUICK.train, eval_interval=50)).batches(LONG.val)]
     assert sizes[0] == 32
     assert len(sizes) == 2
 
@@ -136,6 +136,7 @@ def test_a_stop_is_answered_inside_an_evaluation(tiny: Any, monkeypatch: pytest.
 
 
 def test_a_stop_is_answered_inside_a_sample(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "GRACE_SECONDS", math.inf)  # on a busy machine too the evaluation is not given up
     asked = iter([True])
     config = replace(SMALL, max_steps=40, sample_tokens=10**5)
     seen = list(events(tiny, config, lambda: next(asked, True)))
@@ -182,6 +183,15 @@ def test_patience_ends_a_run_and_the_best_model_writes(tiny: Any, monkeypatch: p
     assert end.best_sample.startswith("a")
     last = [e for e in told if isinstance(e, Sampled)][-1]
     assert last.step == 6, "the finished model writes, too"
+
+
+def test_the_quick_preset_ends_soon_after_its_lowest_loss(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the sample story that comes after some 100 steps; what follows is waiting."""
+    scripted(monkeypatch, 6.0, 5.0, 4.5, 4.2, 4.1, *[4.2] * 10)
+    quick = {"eval_interval": QUICK.train.eval_interval, "patience": QUICK.train.patience}
+    end = list(events(tiny, replace(SMALL, max_steps=600, **quick), lambda: False))[-1]
+    assert isinstance(end, Finished)
+    assert (end.reason, end.best_step, end.steps) == ("patience", 100, 176)
 
 
 def test_without_patience_or_a_validation_text_it_goes_on(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
