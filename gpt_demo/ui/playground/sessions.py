@@ -67,11 +67,13 @@ class Session(Ticket):
         self._share.hand_out()
 
     def _work(self, events: Iterator[Event]) -> Iterator[Event]:
-        with contextlib.closing(events):  # type: ignore[type-var]  # with its keys and values
-            while (event := self._next(events)) is not None:
-                yield event
-        if self.bytes >= LARGE:
-            give_back_memory()
+        try:
+            with contextlib.closing(events):  # type: ignore[type-var]  # with its keys and values
+                while (event := self._next(events)) is not None:
+                    yield event
+        finally:  # also where it was closed
+            if self.bytes >= LARGE:
+                give_back_memory()
 
     def _next(self, events: Iterator[Event]) -> Event | None:
         """The next event, computed when it is this job's turn."""

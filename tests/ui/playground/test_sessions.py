@@ -254,6 +254,32 @@ def test_turns_go_to_the_address_that_has_waited_longest_then_to_the_visitor() -
     assert len(order) == 24
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_the_memory_of_a_large_job_is_given_back(monkeypatch: pytest.MonkeyPatch, closed: bool) -> None:
+    """After its keys and values are free; a small job is not worth it."""
+    happened, begun = list[str](), threading.Event()
+    monkeypatch.setattr(sessions_module, "give_back_memory", lambda: happened.append("given back"))
+
+    def work(n: int) -> Iterator[Event]:
+        try:
+            begun.set()
+            yield from job(n)
+        finally:
+            happened.append("freed")
+
+    sessions = Sessions(moment=0.0)
+    pull(sessions, sessions.start(work(1), bytes=1000))
+    assert happened == ["freed"]
+    begun.clear()
+    name = sessions.start(work(5000 if closed else 1), bytes=10**8)
+    assert begun.wait(20)
+    if closed:
+        sessions.close(name)
+    else:
+        pull(sessions, name)
+    eventually(lambda: happened == ["freed", "freed", "given back"])
+
+
 def test_places() -> None:
     places = Places(most=3, each=2)
     with places.one("a"), places.one("a"):
