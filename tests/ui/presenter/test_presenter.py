@@ -259,7 +259,7 @@ def test_a_scene_is_tried_in_the_playground(visitor: Visitor, app: App) -> None:
     at_scene(page, 7)
     press(page, "Try it")
     expect(presenter(page)).to_have_count(0)
-    expect(page.locator(".lab-write").get_by_label("Prompt")).to_have_value("Once upon a time there")
+    expect(page.locator(".lab-write").get_by_role("textbox", name="Prompt")).to_have_value("Once upon a time there")
     page.wait_for_function("location.hash.startsWith('#lab=')")
     state = page.evaluate(f"{LINK}.then(({{ read }}) => read(location.hash)).then(payload => payload.state)")
     assert [step for step in state["steps"] if step["name"] == "top_p"] == [{"name": "top_p", "value": 0.9}]
