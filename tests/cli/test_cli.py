@@ -366,7 +366,7 @@ MISTAKES = [
     ("train text.txt --n-vocab 3", "n_vocab is 3"),
     ("train text.txt --tokenizer bytes --n-embd 1000000 --n-head 1", "GB of memory"),
     ("train --resume nobody", "no run named 'nobody'. Available: one"),
-    ("train --resume broken", "no run named 'broken'"),
+    ("train --resume broken", "The run broken can't be read"),
     ("train --resume odd", "n_layer is 'x'"),
     ("train --resume one", "raise max_steps above 6"),
     ("train --resume one --n-layer 3", "keeps its n_layer"),

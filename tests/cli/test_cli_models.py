@@ -67,7 +67,7 @@ def test_download_tells_every_event(hub: HubServer, home: Home) -> None:
     assert (result.code, result.err) == (0, "")
     assert list(dict.fromkeys(result.kinds())) == ["downloading", "converting", "saved", "finished"]
     first, last = result.events[0], result.events[-1]
-    assert set(first) == {"event", "file", "received", "total", "all_received", "all_total"}
+    assert set(first) == {"event", "file", "received", "total", "all_received", "all_total", "trouble"}
     assert last["model"] == "gpt2-124M"
     assert last["path"] == str(home.path / "models" / "gpt2-124M")
     assert "gpt2-124M" in home("models").out
