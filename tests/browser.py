@@ -7,18 +7,17 @@ browser context, with cookies and storage of its own; a test fails if a script o
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import loops
 import pytest
 from playwright.sync_api import (
     Browser,
@@ -127,10 +126,7 @@ def tiny_config(**changes: Any) -> RunConfig:
 
 
 def launch(build: Callable[[], gr.Blocks], options: dict[str, Any], port: int | None = None) -> tuple[gr.Blocks, str]:
-    """Build and launch inside a coroutine: outside one, Gradio makes event loops that it never closes.
-
-    On a thread of its own, for Playwright keeps a loop of its own running in this one.
-    """
+    """Build and launch inside a coroutine: outside one, Gradio makes event loops that it never closes."""
 
     async def work() -> tuple[gr.Blocks, str]:
         demo = build()
@@ -138,8 +134,7 @@ def launch(build: Callable[[], gr.Blocks], options: dict[str, Any], port: int | 
         _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **place, **options)
         return demo, url
 
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: asyncio.run(work())).result()
+    return loops.run(work())
 
 
 def free_port() -> int:

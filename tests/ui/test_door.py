@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import socket
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import loops
 import pytest
 from browser import App, start_app
 from starlette.responses import PlainTextResponse
@@ -107,7 +107,7 @@ def through(door: Door, sizes: list[int], during: Callable[[], None] = lambda: N
     encoded = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope: Scope = {"type": "http", "method": "POST", "path": "/x", "headers": encoded}
     scope["during"] = during
-    asyncio.run(door(scope, receive, send))
+    loops.run(door(scope, receive, send))
     return statuses[0], scope.get("read", 0)
 
 

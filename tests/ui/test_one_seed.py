@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 from conftest import Tiny
 
@@ -68,7 +69,7 @@ def on_the_command_line(*more: str) -> str:
 
 
 def at_the_endpoint(services: Services) -> str:
-    *_, last = Api(services).generate("tiny", PROMPT, COUNT, seed=SEED, **STEPS)  # type: ignore[arg-type]
+    *_, last = Api(services).generate(gr.Request(), "tiny", PROMPT, COUNT, seed=SEED, **STEPS)  # type: ignore[arg-type]
     return str(last["text"])
 
 

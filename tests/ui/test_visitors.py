@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
+import loops
 import pytest
 import uvicorn
 from starlette.requests import Request
@@ -27,7 +26,7 @@ def seen(headers: dict[str, str], proxy: str = "10.0.0.7") -> str:
         "type": "http", "method": "GET", "scheme": "http", "client": (proxy, 1),
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }  # fmt: skip
-    asyncio.run(ProxyHeadersMiddleware(app, trusted)(scope, nothing, nothing))  # type: ignore[arg-type]
+    loops.run(ProxyHeadersMiddleware(app, trusted)(scope, nothing, nothing))  # type: ignore[arg-type]
     return found[0]
 
 
