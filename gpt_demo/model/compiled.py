@@ -105,8 +105,9 @@ class Background:
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._work, name="compile")
-                    self._thread.start()
+                    thread = threading.Thread(target=self._work, name="compile")
+                    thread.start()
+                    self._thread = thread  # others may wait for it from here on
         return self._product
 
     def wait(self) -> Product | None:
