@@ -187,7 +187,7 @@ STATES = st.fixed_dictionaries(
 
 LINK = f"""async (raw) => {{
   const [{{ clean }}, {{ START }}, {{ receipt }}] = await Promise.all(
-    [{module("playground/link.js")}, {module("playground/core.js")}, {module("playground/receipt.js")}]);
+    [{module("playground/link.js")}, {module("playground/state.js")}, {module("playground/receipt.js")}]);
   const once = clean(raw), again = clean(structuredClone(once.state));
   const {{ title, code }} = receipt({{ state: {{ ...structuredClone(START), ...once.state }} }});
   return {{ same: JSON.stringify(once.state) === JSON.stringify(again.state), wrong: again.wrong,
