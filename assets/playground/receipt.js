@@ -200,4 +200,7 @@ function beams({ state }) {
 const RECEIPTS = { write: written, race: raced, beams, toy };
 
 /** @param {Lab} lab */
-export const receipt = (lab) => (RECEIPTS[lab.state.panel] ?? written)(lab);
+export const receipt = (lab) => {
+  const { panel } = lab.state;
+  return (Object.hasOwn(RECEIPTS, panel) ? RECEIPTS[panel] : written)(lab);
+};

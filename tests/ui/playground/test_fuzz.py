@@ -11,12 +11,11 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import App, start_app
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from node import Node, module
 from small import Home
@@ -202,6 +201,7 @@ CALLS = {
 
 @fuzzed(500)
 @given(raw=STATES)
+@example(raw={"panel": "__proto__"})
 def test_of_a_link_only_what_holds_is_used_and_its_receipt_runs_nothing_of_it(node: Node, raw: Any) -> None:
     TRIED["links"] += 1
     raw = json.loads(json.dumps(raw).replace("NaN", "null").replace("-Infinity", "null").replace("Infinity", "null"))
@@ -214,7 +214,3 @@ def test_of_a_link_only_what_holds_is_used_and_its_receipt_runs_nothing_of_it(no
     imported = {one.module for one in ast.walk(tree) if isinstance(one, ast.ImportFrom)}
     imported |= {name.name for one in ast.walk(tree) if isinstance(one, ast.Import) for name in one.names}
     assert imported <= {"gpt_demo", "torch"}, imported
-
-
-def test_the_counter_of_tries_is_not_empty(tmp_path: Path) -> None:
-    assert TRIED["questions"] >= 100 * min(TIMES, 1)
