@@ -14,6 +14,7 @@ from gpt_demo.ui.reach import LOOPBACK
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 MB = 1_000_000
+NO_PART = "This page has no such part. Reload it."
 NOT_OURS = "This page takes requests only from itself, not from other websites. Open it under its own address."
 
 
@@ -56,8 +57,17 @@ class Door:
         if not self._may_post(headers):
             return await PlainTextResponse(NOT_OURS, 403)(scope, receive, send)
         if self.rules.body is None or scope["path"].rstrip("/").endswith("/upload"):
-            return await self.app(scope, receive, send)
+            return await self._inside(scope, receive, send)
         return await self._bounded(self.rules.body, headers, scope, receive, send)
+
+    async def _inside(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Gradio's own answer to a question for a part that the page doesn't have would be a 500."""
+        try:
+            await self.app(scope, receive, send)
+        except KeyError:
+            if not scope["path"].rstrip("/").endswith("/component_server"):
+                raise
+            await PlainTextResponse(NO_PART, 404)(scope, receive, send)
 
     def _may_post(self, headers: Headers) -> bool:
         hosts, host, origin = self.rules.hosts, headers.get("host", ""), headers.get("origin")
@@ -93,7 +103,7 @@ class Door:
             await send(message)
 
         try:
-            await self.app(scope, counted, noted)
+            await self._inside(scope, counted, noted)
         except _TooLarge:
             if not started:
                 await _too_large(most)(scope, receive, send)
